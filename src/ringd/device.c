@@ -1,0 +1,270 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Hosting devices: instances, their rings, and where their regions are mapped. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "ringd/internal.h"
+
+static void ring_init(struct ring *ring, struct ringd *rd, const char *name, struct ringd_lock *lock)
+{
+    ring->rd = rd;
+    ring->name = name;
+    ring->lock = lock ? lock : &ring->own_lock;
+    ring->shared = !lock;
+    ring_cursor_init(&ring->cursor, ring->back.page);
+    histogram_init(&ring->latency);
+    ring->known_empty = cycles_now();
+}
+
+/* Makes a ring of the back end: `lock` is the device's, or NULL for the ring that all share. */
+int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, struct ring **out)
+{
+    if (rd->ring_count == RINGD_MAX_RINGS)
+        return -EMFILE;
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (!ring)
+        return -ENOMEM;
+    int ret = lock_init(&ring->own_lock, rd->config.priority > 0);
+    if (!ret)
+        ret = rd->backend->ring_create(rd->config.vm_fd, rd->config.vcpu_fd, &ring->back);
+    if (ret) {
+        free(ring);
+        return ret;
+    }
+    ring_init(ring, rd, name, lock);
+    rd->rings[rd->ring_count++] = ring;
+    *out = ring;
+    return 0;
+}
+
+void ring_destroy(struct ring *ring)
+{
+    ring->rd->backend->ring_destroy(&ring->back);
+    pthread_mutex_destroy(&ring->own_lock.mutex);
+    free(ring->zones);
+    free(ring);
+}
+
+static bool any_posted(const struct ringd_device_ops *ops)
+{
+    for (unsigned i = 0; i < ops->region_count; i++)
+        if (ops->regions[i].flags & RINGD_POSTED)
+            return true;
+    return false;
+}
+
+static int check_ops(const struct ringd_device_ops *ops)
+{
+    if (!ops->name || !ops->create || !ops->destroy || !ops->read || !ops->write || !ops->reset ||
+        ops->irq_count > RINGD_MAX_IRQS || (ops->timer_count && !ops->timer))
+        return -EINVAL;
+    for (unsigned i = 0; i < ops->region_count; i++) {
+        const struct ringd_region *region = &ops->regions[i];
+        if (!region->size || !region->widths || region->widths > 15 || region->size > UINT32_MAX)
+            return -EINVAL;
+    }
+    return 0;
+}
+
+static void dev_free(struct ringd_dev *dev)
+{
+    if (dev->self)
+        dev->ops->destroy(dev->self);
+    pthread_mutex_destroy(&dev->lock.mutex);
+    free(dev->regions);
+    free(dev->deadlines);
+    free(dev);
+}
+
+int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
+              const struct ringd_wiring *wiring, struct ringd_dev **out)
+{
+    int ret = check_ops(ops);
+    if (ret)
+        return ret;
+    if (rd->device_count == RINGD_MAX_DEVICES)
+        return -EMFILE;
+    struct ringd_dev *dev = calloc(1, sizeof(*dev));
+    if (!dev)
+        return -ENOMEM;
+    dev->rd = rd;
+    dev->ops = ops;
+    dev->env.env.ops = &env_ops;
+    dev->env.dev = dev;
+    if (wiring)
+        dev->wiring = *wiring;
+    for (unsigned i = 0; i < RINGD_MAX_IRQS; i++)
+        dev->irq_fds[i] = wiring && wiring->irq_fds && i < ops->irq_count ? wiring->irq_fds[i] : -1;
+    ret = lock_init(&dev->lock, rd->config.priority > 0);
+    dev->regions = calloc(ops->region_count ? ops->region_count : 1, sizeof(*dev->regions));
+    dev->deadlines = calloc(ops->timer_count ? ops->timer_count : 1, sizeof(*dev->deadlines));
+    if (ret || !dev->regions || !dev->deadlines) {
+        dev_free(dev);
+        return -ENOMEM;
+    }
+    for (unsigned i = 0; i < ops->timer_count; i++)
+        dev->deadlines[i] = RINGD_NEVER;
+
+    /* The model may set timers and interrupts from create() on, so it runs as any operation does. */
+    pthread_mutex_lock(&dev->lock.mutex);
+    ret = ops->create(&dev->env.env, config, &dev->self);
+    pthread_mutex_unlock(&dev->lock.mutex);
+    if (!ret && rd->backend && any_posted(ops)) {
+        if (rd->backend->shared)
+            dev->ring = rd->rings[0];
+        else
+            ret = ring_create(rd, ops->name, &dev->lock, &dev->ring);
+    }
+    if (ret) {
+        dev_free(dev);
+        return ret;
+    }
+    pthread_mutex_lock(&rd->timer_lock);
+    rd->devices[rd->device_count++] = dev;
+    pthread_mutex_unlock(&rd->timer_lock);
+    *out = dev;
+    return 0;
+}
+
+void dev_destroy(struct ringd_dev *dev)
+{
+    for (unsigned i = 0; i < dev->ops->region_count; i++)
+        ringd_unmap(dev, i);
+    dev_free(dev);
+}
+
+/* map_lock held. Does a posted region of any device lie over this range? */
+static bool zone_overlaps(const struct ringd *rd, bool pio, uint64_t addr, uint64_t size)
+{
+    for (unsigned i = 0; i < rd->ring_count; i++) {
+        for (unsigned j = 0; j < rd->rings[i]->zone_count; j++) {
+            const struct zone *zone = &rd->rings[i]->zones[j];
+            if (zone->pio == pio && addr < zone->addr + zone->size && zone->addr < addr + size)
+                return true;
+        }
+    }
+    return false;
+}
+
+static struct backend_zone kernel_zone(const struct zone *zone)
+{
+    return (struct backend_zone){.addr = zone->addr, .size = (uint32_t)zone->size, .pio = zone->pio != 0};
+}
+
+/* map_lock held. */
+static int zone_insert(struct ring *ring, const struct zone *zone)
+{
+    struct zone *zones = realloc(NULL, (ring->zone_count + 1) * sizeof(*zones));
+    if (!zones)
+        return -ENOMEM;
+    pthread_mutex_lock(&ring->lock->mutex);
+    if (ring->zone_count)
+        memcpy(zones, ring->zones, ring->zone_count * sizeof(*zones));
+    zones[ring->zone_count] = *zone;
+    struct zone *old = ring->zones;
+    ring->zones = zones;
+    ring->zone_count++;
+    pthread_mutex_unlock(&ring->lock->mutex);
+    free(old);
+    return 0;
+}
+
+/* map_lock held. Drains first: what was written while the zone stood is still replayed to it. */
+static void zone_delete(struct ring *ring, const struct ringd_dev *dev, unsigned region)
+{
+    pthread_mutex_lock(&ring->lock->mutex);
+    ring_replay(ring, false);
+    for (unsigned i = 0; i < ring->zone_count; i++) {
+        if (ring->zones[i].dev == dev && ring->zones[i].region == region) {
+            ring->zones[i] = ring->zones[--ring->zone_count];
+            break;
+        }
+    }
+    pthread_mutex_unlock(&ring->lock->mutex);
+}
+
+static void set_zone(struct ringd_dev *dev, unsigned region, bool zone)
+{
+    pthread_mutex_lock(&dev->lock.mutex);
+    dev->regions[region].zone = zone;
+    pthread_mutex_unlock(&dev->lock.mutex);
+}
+
+/* map_lock held. */
+static void unmap_locked(struct ringd_dev *dev, unsigned region)
+{
+    struct region_state *state = &dev->regions[region];
+    struct ringd *rd = dev->rd;
+    if (!state->mapped)
+        return;
+    if (state->zone) {
+        const struct ringd_region *desc = &dev->ops->regions[region];
+        struct zone zone = {.addr = state->addr, .size = desc->size, .pio = desc->space == RINGD_PIO};
+        struct backend_zone kernel = kernel_zone(&zone);
+        rd->backend->zone_remove(rd->config.vm_fd, &dev->ring->back, &kernel);
+        zone_delete(dev->ring, dev, region);
+        set_zone(dev, region, false);
+    }
+    state->mapped = false;
+}
+
+/* map_lock held. */
+static int map_zone(struct ringd_dev *dev, unsigned region, uint64_t addr)
+{
+    const struct ringd_region *desc = &dev->ops->regions[region];
+    struct ringd *rd = dev->rd;
+    struct zone zone = {
+        .addr = addr, .size = desc->size, .pio = desc->space == RINGD_PIO, .region = region, .dev = dev};
+    if (zone_overlaps(rd, zone.pio, addr, desc->size))
+        return -EEXIST;
+    int ret = zone_insert(dev->ring, &zone); /* before the kernel's: an entry may arrive at once */
+    if (ret)
+        return ret;
+    set_zone(dev, region, true);
+    struct backend_zone kernel = kernel_zone(&zone);
+    ret = rd->backend->zone_add(rd->config.vm_fd, &dev->ring->back, &kernel);
+    if (ret) {
+        zone_delete(dev->ring, dev, region);
+        set_zone(dev, region, false);
+    }
+    return ret;
+}
+
+int ringd_map(struct ringd_dev *dev, unsigned region, uint64_t addr)
+{
+    if (region >= dev->ops->region_count)
+        return -EINVAL;
+    const struct ringd_region *desc = &dev->ops->regions[region];
+    uint64_t limit = desc->space == RINGD_PIO ? 0x10000 : UINT64_MAX;
+    if (addr >= limit || desc->size > limit - addr)
+        return -EINVAL;
+
+    struct ringd *rd = dev->rd;
+    int ret = 0;
+    pthread_mutex_lock(&rd->map_lock);
+    unmap_locked(dev, region);
+    if (dev->ring && (desc->flags & RINGD_POSTED))
+        ret = map_zone(dev, region, addr);
+    if (!ret) {
+        dev->regions[region].addr = addr;
+        dev->regions[region].mapped = true;
+    }
+    pthread_mutex_unlock(&rd->map_lock);
+    return ret;
+}
+
+int ringd_unmap(struct ringd_dev *dev, unsigned region)
+{
+    if (region >= dev->ops->region_count)
+        return -EINVAL;
+    pthread_mutex_lock(&dev->rd->map_lock);
+    unmap_locked(dev, region);
+    pthread_mutex_unlock(&dev->rd->map_lock);
+    return 0;
+}
+
+const struct ringd_device_ops *ringd_dev_ops(const struct ringd_dev *dev)
+{
+    return dev->ops;
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "ringd/histogram.h"
+
+#include <string.h>
+
+void histogram_init(struct histogram *h)
+{
+    memset(h, 0, sizeof(*h));
+    h->min = UINT64_MAX;
+}
+
+unsigned histogram_bucket(uint64_t value)
+{
+    if (value < HISTOGRAM_SUB)
+        return (unsigned)value;
+    unsigned shift = 63u - (unsigned)__builtin_clzll(value) - HISTOGRAM_SUB_BITS;
+    unsigned bucket = (shift + 1) * HISTOGRAM_SUB + ((unsigned)(value >> shift) & (HISTOGRAM_SUB - 1));
+    return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
+}
+
+uint64_t histogram_edge(unsigned bucket)
+{
+    if (bucket < HISTOGRAM_SUB)
+        return bucket;
+    unsigned shift = bucket / HISTOGRAM_SUB - 1;
+    return ((uint64_t)(HISTOGRAM_SUB + bucket % HISTOGRAM_SUB + 1) << shift) - 1;
+}
+
+void histogram_add(struct histogram *h, uint64_t value, uint32_t weight)
+{
+    h->count += weight;
+    h->sum += value * weight;
+    if (value < h->min)
+        h->min = value;
+    if (value > h->max)
+        h->max = value;
+    h->buckets[histogram_bucket(value)] += weight;
+}
+
+uint64_t histogram_quantile(const struct histogram *h, double fraction)
+{
+    if (!h->count)
+        return 0;
+    double rank = fraction * (double)h->count;
+    uint64_t below = 0;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++) {
+        below += h->buckets[i];
+        if (h->buckets[i] && (double)below >= rank) {
+            uint64_t edge = histogram_edge(i);
+            return i == HISTOGRAM_BUCKETS - 1 || edge > h->max ? h->max : edge;
+        }
+    }
+    return h->max;
+}

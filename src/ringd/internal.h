@@ -1,0 +1,188 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The inside of a ringd. Locks, in the order in which they are taken (never two device locks at once):
+ *
+ *   1. rd->map_lock        which regions are mapped where; held across back end calls, never on the path of a write
+ *   2. v1's ring lock      consumer of the VM-wide ring (struct ring.own_lock)
+ *   3. a device's lock     the model, and on mmio2 and memfd the consumer of its ring
+ *   4. rd->timer_lock      the timer queue and what the timerfd is set to
+ *      rd->request_lock    stop and park requests to the ring thread; held with no other lock
+ *
+ * Each field below names its lock, or its memory order where several threads meet without one.
+ */
+#ifndef RINGD_INTERNAL_H
+#define RINGD_INTERNAL_H
+
+#include <ev.h>
+#include <pthread.h>
+
+#include <ringd/ringd.h>
+
+#include "ringd/backend.h"
+#include "ringd/cursor.h"
+#include "ringd/cycles.h"
+#include "ringd/histogram.h"
+#include "ringd/moderation.h"
+
+#define RINGD_MAX_DEVICES 64u
+#define RINGD_MAX_RINGS   RINGD_MAX_DEVICES
+#define RINGD_MAX_IRQS    8u
+
+/* Entries that the ring thread replays before it lets a waiting vCPU have the lock: about 5 us of replaying. */
+#define RING_BATCH 32u
+
+/* A mutex that knows whether anybody waits for it. */
+struct ringd_lock {
+    pthread_mutex_t mutex;
+    unsigned waiters; /* vCPU threads; atomic, relaxed: a hint to the ring thread */
+};
+
+/* Where a posted write belongs. Zones of one ring never overlap. */
+struct zone {
+    uint64_t addr;
+    uint64_t size;
+    uint32_t pio;
+    unsigned region;
+    struct ringd_dev *dev;
+};
+
+struct ring {
+    struct ringd *rd;
+    const char *name;
+    struct backend_ring back;
+    struct ringd_lock *lock; /* consumer lock: the device's, or own_lock when the ring is shared */
+    struct ringd_lock own_lock;
+    bool shared;
+
+    /* Under the consumer lock. */
+    struct ring_cursor cursor;
+    struct zone *zones;
+    unsigned zone_count;
+    uint64_t entries, batches, batch_max, bad;
+    struct histogram latency; /* cycles */
+
+    /* Written under the consumer lock, read by the ring thread without it: atomic, relaxed. Late by one look is fine.
+     */
+    uint64_t vcpu_entries;
+    uint64_t visits;
+    uint64_t full_exits;
+    /* Cycles when the ring was last seen empty, or its wake-up came. Written by whoever saw it, with or without the
+     * lock. */
+    uint64_t known_empty;
+    /* Written by the ring thread, read by others for statistics: atomic, relaxed. */
+    enum moderation_state state;
+    bool armed; /* the fd is watched */
+    uint64_t switches, wakeups, wakeups_wasted, looks, looks_empty;
+
+    /* The ring thread's own. */
+    struct moderation moderation;
+    ev_io io;
+};
+
+struct region_state {
+    /* Under rd->map_lock. */
+    uint64_t addr;
+    bool mapped;
+    /* Written under rd->map_lock and the consumer lock, read under either. */
+    bool zone;
+    /* Under the device's lock. */
+    uint64_t posted;
+};
+
+struct dev_env {
+    struct ringd_env env; /* first: the model holds a pointer to it */
+    struct ringd_dev *dev;
+};
+
+struct ringd_dev {
+    struct ringd *rd;
+    const struct ringd_device_ops *ops;
+    void *self; /* under `lock` */
+    struct dev_env env;
+    struct ringd_wiring wiring;
+    int irq_fds[RINGD_MAX_IRQS];
+    bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
+    struct ring *ring;              /* its own, the shared one, or NULL */
+    struct region_state *regions;
+    struct ringd_lock lock;
+    struct ringd_lock_stats lock_stats; /* under `lock`; times in cycles */
+    uint64_t *deadlines;                /* under rd->timer_lock; RINGD_NEVER: not set */
+};
+
+struct ringd {
+    struct ringd_config config;
+    const struct backend_ops *backend; /* NULL: off */
+    struct cycles_base base;
+
+    pthread_mutex_t map_lock;
+    struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* grow only, before the thread runs or while paused */
+    unsigned device_count;
+    struct ring *rings[RINGD_MAX_RINGS];
+    unsigned ring_count;
+
+    pthread_mutex_t timer_lock;
+    int timerfd;
+    uint64_t timerfd_at; /* under timer_lock: CLOCK_MONOTONIC ns it is set to, RINGD_NEVER: not set */
+    uint64_t clock_skew; /* atomic, relaxed: CLOCK_MONOTONIC minus machine time; changes only while paused */
+    uint64_t frozen_at;  /* atomic, relaxed: machine time of the pause, or RINGD_NEVER while running */
+
+    struct ev_loop *loop; /* the ring thread's once it runs */
+    ev_io timer_io;
+    ev_prepare prepare;
+    ev_check check;
+    ev_async wake;  /* the one thing that other threads do to the loop: re-read the requests below */
+    uint64_t polls; /* atomic, relaxed */
+    pthread_t thread;
+    bool running; /* the owner's: the thread has been started */
+
+    pthread_mutex_t request_lock; /* guards: */
+    pthread_cond_t request_cond;
+    bool stop;   /* the thread is to end */
+    bool park;   /* the thread is to stand still */
+    bool parked; /* and does */
+};
+
+#define load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
+#define store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+/* For a counter that one thread at a time writes. */
+#define count_relaxed(p, n) store_relaxed((p), *(p) + (n))
+
+/* lock.c */
+int lock_init(struct ringd_lock *lock, bool inherit_priority);
+/* A vCPU's way to take a lock; the time it waited, in cycles, is added to *waited, and 1 to *waits, when it did. */
+void lock_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits);
+
+/* replay.c */
+/* Replays what stands in the ring as of now, with `yield` at most RING_BATCH of it. Consumer lock held. Returns how
+ * many entries that was. */
+unsigned ring_replay(struct ring *ring, bool yield);
+/* Takes the consumer lock and drains to the end, as a vCPU or a control thread. */
+void ring_drain(struct ring *ring);
+uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width);
+void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
+
+/* device.c */
+int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, struct ring **out);
+void ring_destroy(struct ring *ring);
+void dev_destroy(struct ringd_dev *dev);
+
+/* env.c */
+extern const struct ringd_env_ops env_ops;
+uint64_t machine_time(const struct ringd *rd);
+
+/* timer.c */
+int timer_init(struct ringd *rd);
+void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns);
+/* Calls the models whose timers are due. Ring thread, no lock held. */
+void timer_run(struct ringd *rd);
+/* Sets the timerfd to the earliest of the device timers and `look_ns` (CLOCK_MONOTONIC). Ring thread. */
+void timer_arm(struct ringd *rd, uint64_t look_ns);
+
+/* thread.c */
+int thread_init(struct ringd *rd);
+void thread_destroy(struct ringd *rd);
+/* Waits until the ring thread stands still outside any model, or lets it run again. Nothing when it is not running. */
+void thread_park(struct ringd *rd);
+void thread_unpark(struct ringd *rd);
+
+#endif

@@ -1,0 +1,152 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Life and death of a ringd, and standing still. */
+#include <errno.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "ringd/internal.h"
+
+static const struct backend_ops *const backends[] = {&backend_mmio2, &backend_v1, &backend_memfd};
+
+const struct backend_ops *backend_find(enum ringd_backend_kind kind)
+{
+    for (unsigned i = 0; i < sizeof(backends) / sizeof(backends[0]); i++)
+        if (backends[i]->kind == kind)
+            return backends[i];
+    return NULL;
+}
+
+const char *ringd_backend_name(enum ringd_backend_kind kind)
+{
+    switch (kind) {
+    case RINGD_BACKEND_AUTO:
+        return "auto";
+    case RINGD_BACKEND_MMIO2:
+        return "mmio2";
+    case RINGD_BACKEND_V1:
+        return "v1";
+    case RINGD_BACKEND_MEMFD:
+        return "memfd";
+    case RINGD_BACKEND_OFF:
+        return "off";
+    }
+    return "unknown";
+}
+
+static int check_config(const struct ringd_config *config)
+{
+    if (config->backend == RINGD_BACKEND_AUTO || config->priority < 0 || config->priority > 99)
+        return -EINVAL;
+    if (config->max_replay_latency_ns && config->max_replay_latency_ns < RINGD_LEAST_MAX_REPLAY_LATENCY_NS)
+        return -EINVAL;
+    return 0;
+}
+
+int ringd_create(const struct ringd_config *config, struct ringd **out)
+{
+    int ret = check_config(config);
+    if (ret)
+        return ret;
+    struct ringd *rd = calloc(1, sizeof(*rd));
+    if (!rd)
+        return -ENOMEM;
+    rd->config = *config;
+    if (!rd->config.max_replay_latency_ns)
+        rd->config.max_replay_latency_ns = RINGD_DEFAULT_MAX_REPLAY_LATENCY_NS;
+    rd->backend = backend_find(config->backend);
+    rd->base = cycles_base();
+    rd->frozen_at = RINGD_NEVER;
+    rd->clock_skew = rd->base.ns;
+    rd->timerfd = -1;
+    pthread_mutex_init(&rd->map_lock, NULL);
+    pthread_mutex_init(&rd->timer_lock, NULL);
+    pthread_mutex_init(&rd->request_lock, NULL);
+    pthread_cond_init(&rd->request_cond, NULL);
+
+    ret = timer_init(rd);
+    if (!ret)
+        ret = thread_init(rd);
+    struct ring *ring;
+    if (!ret && rd->backend && rd->backend->shared)
+        ret = ring_create(rd, ringd_backend_name(config->backend), NULL, &ring);
+    if (ret) {
+        ringd_destroy(rd);
+        return ret;
+    }
+    *out = rd;
+    return 0;
+}
+
+void ringd_destroy(struct ringd *rd)
+{
+    for (unsigned i = 0; i < rd->device_count; i++)
+        dev_destroy(rd->devices[i]);
+    for (unsigned i = 0; i < rd->ring_count; i++)
+        ring_destroy(rd->rings[i]);
+    thread_destroy(rd);
+    if (rd->timerfd >= 0)
+        close(rd->timerfd);
+    pthread_mutex_destroy(&rd->map_lock);
+    pthread_mutex_destroy(&rd->timer_lock);
+    pthread_mutex_destroy(&rd->request_lock);
+    pthread_cond_destroy(&rd->request_cond);
+    free(rd);
+}
+
+enum ringd_backend_kind ringd_backend(const struct ringd *rd)
+{
+    return rd->backend ? rd->backend->kind : RINGD_BACKEND_OFF;
+}
+
+static void for_each_device(struct ringd *rd, void (*op)(const struct ringd_dev *dev))
+{
+    for (unsigned i = 0; i < rd->device_count; i++) {
+        pthread_mutex_lock(&rd->devices[i]->lock.mutex);
+        op(rd->devices[i]);
+        pthread_mutex_unlock(&rd->devices[i]->lock.mutex);
+    }
+}
+
+static void op_pause(const struct ringd_dev *dev)
+{
+    if (dev->ops->pause)
+        dev->ops->pause(dev->self);
+}
+
+static void op_resume(const struct ringd_dev *dev)
+{
+    if (dev->ops->resume)
+        dev->ops->resume(dev->self);
+}
+
+static void op_reset(const struct ringd_dev *dev)
+{
+    dev->ops->reset(dev->self);
+}
+
+void ringd_pause(struct ringd *rd)
+{
+    if (load_relaxed(&rd->frozen_at) != RINGD_NEVER)
+        return;
+    thread_park(rd); /* no timer is in flight after this, and the thread starts nothing new */
+    ringd_drain(rd);
+    for_each_device(rd, op_pause);
+    store_relaxed(&rd->frozen_at, machine_time(rd));
+}
+
+void ringd_resume(struct ringd *rd)
+{
+    uint64_t frozen = load_relaxed(&rd->frozen_at);
+    if (frozen == RINGD_NEVER)
+        return;
+    store_relaxed(&rd->clock_skew, monotonic_ns() - frozen);
+    store_relaxed(&rd->frozen_at, RINGD_NEVER);
+    for_each_device(rd, op_resume);
+    thread_unpark(rd); /* it re-arms its timerfd before it sleeps */
+}
+
+void ringd_reset(struct ringd *rd)
+{
+    ringd_drain(rd);
+    for_each_device(rd, op_reset);
+}

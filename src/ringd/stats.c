@@ -1,0 +1,103 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Figures, put into nanoseconds as they are asked for. */
+#include <errno.h>
+#include <string.h>
+
+#include "ringd/internal.h"
+
+static uint64_t to_ns(uint64_t cycles, double rate)
+{
+    return (uint64_t)((double)cycles * rate);
+}
+
+static void summarize(const struct histogram *h, double rate, struct ringd_histogram_summary *out)
+{
+    memset(out, 0, sizeof(*out));
+    if (!h->count)
+        return;
+    out->count = h->count;
+    out->min = to_ns(h->min, rate);
+    out->avg = to_ns(h->sum / h->count, rate);
+    out->p50 = to_ns(histogram_quantile(h, 0.5), rate);
+    out->p99 = to_ns(histogram_quantile(h, 0.99), rate);
+    out->p999 = to_ns(histogram_quantile(h, 0.999), rate);
+    out->max = to_ns(h->max, rate);
+}
+
+unsigned ringd_ring_count(struct ringd *rd)
+{
+    return rd->ring_count;
+}
+
+int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *out)
+{
+    if (index >= rd->ring_count)
+        return -ENOENT;
+    struct ring *ring = rd->rings[index];
+    double rate = cycles_to_ns(&rd->base);
+    memset(out, 0, sizeof(*out));
+    pthread_mutex_lock(&ring->lock->mutex);
+    out->name = ring->name;
+    out->state = moderation_state_name(load_relaxed(&ring->state));
+    out->entries = ring->entries;
+    out->entries_vcpu = load_relaxed(&ring->vcpu_entries);
+    out->batches = ring->batches;
+    out->batch_max = ring->batch_max;
+    out->bad = ring->bad + load_relaxed(&ring->cursor.bad);
+    out->full_exits = load_relaxed(&ring->full_exits);
+    summarize(&ring->latency, rate, &out->latency);
+    pthread_mutex_unlock(&ring->lock->mutex);
+    out->wakeups = load_relaxed(&ring->wakeups);
+    out->wakeups_wasted = load_relaxed(&ring->wakeups_wasted);
+    out->looks = load_relaxed(&ring->looks);
+    out->looks_empty = load_relaxed(&ring->looks_empty);
+    out->switches = load_relaxed(&ring->switches);
+    return 0;
+}
+
+int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_region_stats *out)
+{
+    if (region >= dev->ops->region_count)
+        return -ENOENT;
+    pthread_mutex_lock(&dev->rd->map_lock);
+    pthread_mutex_lock(&dev->lock.mutex);
+    const struct region_state *state = &dev->regions[region];
+    *out = (struct ringd_region_stats){
+        .addr = state->addr, .mapped = state->mapped, .zone = state->zone, .posted = state->posted};
+    pthread_mutex_unlock(&dev->lock.mutex);
+    pthread_mutex_unlock(&dev->rd->map_lock);
+    return 0;
+}
+
+void ringd_dev_lock_stats(struct ringd_dev *dev, struct ringd_lock_stats *out)
+{
+    double rate = cycles_to_ns(&dev->rd->base);
+    pthread_mutex_lock(&dev->lock.mutex);
+    *out = dev->lock_stats;
+    pthread_mutex_unlock(&dev->lock.mutex);
+    out->wait_ns = to_ns(out->wait_ns, rate);
+    out->wait_max_ns = to_ns(out->wait_max_ns, rate);
+}
+
+unsigned ringd_dev_counters(struct ringd_dev *dev, struct ringd_counter *counters, unsigned max)
+{
+    if (!dev->ops->counters)
+        return 0;
+    pthread_mutex_lock(&dev->lock.mutex);
+    unsigned count = dev->ops->counters(dev->self, counters, max);
+    pthread_mutex_unlock(&dev->lock.mutex);
+    return count;
+}
+
+int ringd_memfd_ring(struct ringd_dev *dev, struct ringd_ring_page **page, int *memfd, int *eventfd)
+{
+    if (!dev->ring || dev->ring->back.memfd < 0)
+        return -ENOTSUP;
+    if (page)
+        *page = dev->ring->back.page;
+    if (memfd)
+        *memfd = dev->ring->back.memfd;
+    if (eventfd)
+        *eventfd = dev->ring->back.fd;
+    return 0;
+}

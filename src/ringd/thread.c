@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The ring thread: one libev loop that watches the armed rings' fds, one timerfd for looks and device timers, and one
+ * ev_async for requests from other threads.
+ */
+#include <errno.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "ringd/internal.h"
+
+static void warn(struct ringd *rd, const char *line)
+{
+    if (rd->config.warn)
+        rd->config.warn(rd->config.warn_ctx, line);
+    else
+        fprintf(stderr, "%s\n", line);
+}
+
+/* Watches the ring's fd or leaves it out, as the moderation has it. */
+static void watch(struct ring *ring)
+{
+    struct ringd *rd = ring->rd;
+    bool armed = ring->moderation.state == MODERATION_ARMED;
+    bool wanted = rd->backend->wanted;
+
+    store_relaxed(&ring->state, ring->moderation.state);
+    store_relaxed(&ring->switches, ring->moderation.switches);
+    if (armed != load_relaxed(&ring->armed)) {
+        store_relaxed(&ring->armed, armed);
+        if (armed) {
+            ev_io_start(rd->loop, &ring->io);
+        } else {
+            /* libev leaves the fd in its epoll set until it reports once more, so this may cost one more wake-up. */
+            ev_io_stop(rd->loop, &ring->io);
+            if (wanted)
+                ring_want_wakeup(ring->cursor.page, false);
+        }
+    }
+    if (armed && wanted) {
+        ring_want_wakeup(ring->cursor.page, true);
+        if (!ring_is_empty(&ring->cursor)) { /* pushed before the producer could see the request: wake ourselves */
+            uint64_t one = 1;
+            ssize_t done = write(ring->back.fd, &one, sizeof(one));
+            (void)done;
+        }
+    }
+}
+
+/* Replays what is there, giving way to vCPUs between batches: a vCPU that waits drains the ring itself. */
+static unsigned replay_batches(struct ring *ring, bool woken)
+{
+    unsigned found = 0, batch = 0;
+    do {
+        uint64_t now = cycles_now();
+        if (ring_is_empty(&ring->cursor)) {
+            store_relaxed(&ring->known_empty, now);
+            break;
+        }
+        pthread_mutex_lock(&ring->lock->mutex);
+        if (woken && !found) /* nobody could have known of these before the wake-up */
+            store_relaxed(&ring->known_empty, now);
+        batch = ring_replay(ring, true);
+        pthread_mutex_unlock(&ring->lock->mutex);
+        found += batch;
+    } while (batch == RING_BATCH && found < RINGD_RING_SLOTS && !load_relaxed(&ring->lock->waiters));
+    return found;
+}
+
+static void serve(struct ring *ring, bool woken)
+{
+    struct moderation_seen seen = {.now_ns = monotonic_ns()};
+    seen.found = replay_batches(ring, woken);
+    seen.vcpu_entries = load_relaxed(&ring->vcpu_entries);
+    seen.visits = load_relaxed(&ring->visits);
+    seen.full_exits = load_relaxed(&ring->full_exits);
+    if (woken) {
+        count_relaxed(&ring->wakeups, 1);
+        count_relaxed(&ring->wakeups_wasted, seen.found == 0);
+    } else {
+        count_relaxed(&ring->looks, 1);
+        count_relaxed(&ring->looks_empty, seen.found == 0);
+    }
+    moderation_step(&ring->moderation, &seen);
+    watch(ring);
+}
+
+static void on_ring(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ring *ring = io->data;
+    if (ring->rd->backend->wanted) { /* an eventfd; KVM's own fd falls silent when the ring is empty */
+        uint64_t count;
+        ssize_t done = read(ring->back.fd, &count, sizeof(count));
+        (void)done;
+    }
+    serve(ring, true);
+}
+
+static void on_timer(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ringd *rd = io->data;
+    uint64_t now = monotonic_ns();
+    for (unsigned i = 0; i < rd->ring_count; i++)
+        if (rd->rings[i]->moderation.next_look_ns <= now)
+            serve(rd->rings[i], false);
+    timer_run(rd);
+}
+
+static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ringd *rd = prepare->data;
+    uint64_t look = UINT64_MAX;
+    for (unsigned i = 0; i < rd->ring_count; i++)
+        if (rd->rings[i]->moderation.next_look_ns < look)
+            look = rd->rings[i]->moderation.next_look_ns;
+    timer_arm(rd, look);
+}
+
+static void on_check(struct ev_loop *loop, ev_check *check, int events)
+{
+    (void)loop;
+    (void)events;
+    struct ringd *rd = check->data;
+    count_relaxed(&rd->polls, 1);
+}
+
+/* A ring that the thread has not seen yet. */
+static void adopt_rings(struct ringd *rd)
+{
+    for (unsigned i = 0; i < rd->ring_count; i++) {
+        struct ring *ring = rd->rings[i];
+        if (ring->io.data)
+            continue;
+        struct moderation_config config = {
+            .bound_ns = rd->config.max_replay_latency_ns,
+            .capacity = RINGD_RING_SLOTS - 1,
+            .notifies = ring->back.fd >= 0,
+            .enabled = !rd->config.no_moderation,
+        };
+        moderation_init(&ring->moderation, &config, monotonic_ns());
+        ev_io_init(&ring->io, on_ring, ring->back.fd, EV_READ);
+        ring->io.data = ring;
+        watch(ring);
+    }
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *wake, int events)
+{
+    (void)events;
+    struct ringd *rd = wake->data;
+    pthread_mutex_lock(&rd->request_lock);
+    while (rd->park && !rd->stop) {
+        rd->parked = true;
+        pthread_cond_broadcast(&rd->request_cond);
+        pthread_cond_wait(&rd->request_cond, &rd->request_lock);
+    }
+    rd->parked = false;
+    if (rd->stop)
+        ev_break(loop, EVBREAK_ALL);
+    pthread_mutex_unlock(&rd->request_lock);
+    adopt_rings(rd);
+}
+
+static void apply_realtime(struct ringd *rd)
+{
+    char line[160];
+    if (rd->config.cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)rd->config.cpu, &set);
+        int error = pthread_setaffinity_np(pthread_self(), sizeof(set), &set);
+        if (error) {
+            snprintf(line, sizeof(line), "the ring thread cannot be pinned to CPU %d: %s; it runs on any CPU",
+                     rd->config.cpu, strerror(error));
+            warn(rd, line);
+        }
+    }
+    if (rd->config.priority > 0) {
+        struct sched_param param = {.sched_priority = rd->config.priority};
+        int error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
+        if (error) {
+            snprintf(line, sizeof(line),
+                     "the ring thread cannot have real-time priority %d: %s; it runs at ordinary priority (raise "
+                     "RLIMIT_RTPRIO or grant CAP_SYS_NICE)",
+                     rd->config.priority, strerror(error));
+            warn(rd, line);
+        }
+    }
+}
+
+static void *ring_thread(void *arg)
+{
+    struct ringd *rd = arg;
+    pthread_setname_np(pthread_self(), "ring");
+    apply_realtime(rd);
+    adopt_rings(rd);
+    ev_run(rd->loop, 0);
+    for (unsigned i = 0; i < rd->ring_count; i++) {
+        if (load_relaxed(&rd->rings[i]->armed))
+            ev_io_stop(rd->loop, &rd->rings[i]->io);
+        store_relaxed(&rd->rings[i]->armed, false);
+        rd->rings[i]->io.data = NULL; /* a later ringd_start() adopts it anew */
+    }
+    return NULL;
+}
+
+int thread_init(struct ringd *rd)
+{
+    rd->loop = ev_loop_new(EVFLAG_NOENV);
+    if (!rd->loop)
+        return -ENOMEM;
+    ev_io_init(&rd->timer_io, on_timer, rd->timerfd, EV_READ);
+    ev_prepare_init(&rd->prepare, on_prepare);
+    ev_check_init(&rd->check, on_check);
+    ev_async_init(&rd->wake, on_wake);
+    rd->timer_io.data = rd->prepare.data = rd->check.data = rd->wake.data = rd;
+    ev_io_start(rd->loop, &rd->timer_io);
+    ev_prepare_start(rd->loop, &rd->prepare);
+    ev_check_start(rd->loop, &rd->check);
+    ev_async_start(rd->loop, &rd->wake);
+    return 0;
+}
+
+void thread_destroy(struct ringd *rd)
+{
+    if (rd->loop)
+        ev_loop_destroy(rd->loop);
+}
+
+int ringd_start(struct ringd *rd)
+{
+    if (rd->running)
+        return 0;
+    rd->stop = false;
+    /* Signals are the owner's: none may be delivered here. */
+    sigset_t all, before;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before);
+    int error = pthread_create(&rd->thread, NULL, ring_thread, rd);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    rd->running = error == 0;
+    return -error;
+}
+
+void ringd_stop(struct ringd *rd)
+{
+    if (!rd->running)
+        return;
+    ringd_drain(rd);
+    pthread_mutex_lock(&rd->request_lock);
+    rd->stop = true;
+    pthread_cond_broadcast(&rd->request_cond);
+    pthread_mutex_unlock(&rd->request_lock);
+    ev_async_send(rd->loop, &rd->wake);
+    pthread_join(rd->thread, NULL);
+    rd->running = false;
+    ringd_drain(rd); /* what came while the thread ended */
+}
+
+void thread_park(struct ringd *rd)
+{
+    if (!rd->running)
+        return;
+    pthread_mutex_lock(&rd->request_lock);
+    rd->park = true;
+    ev_async_send(rd->loop, &rd->wake);
+    while (!rd->parked)
+        pthread_cond_wait(&rd->request_cond, &rd->request_lock);
+    pthread_mutex_unlock(&rd->request_lock);
+}
+
+void thread_unpark(struct ringd *rd)
+{
+    pthread_mutex_lock(&rd->request_lock);
+    rd->park = false;
+    pthread_cond_broadcast(&rd->request_cond);
+    pthread_mutex_unlock(&rd->request_lock);
+}
+
+uint64_t ringd_thread_wakeups(struct ringd *rd)
+{
+    return load_relaxed(&rd->polls);
+}

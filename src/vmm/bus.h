@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Where an address leads: a sorted table per space, read by vCPUs without a lock.
+ *
+ * Readers are guarded by a sequence count: even while the table stands still. A change (a BAR that moves) makes it odd,
+ * writes, and makes it even again; a reader that saw it odd or changed looks once more. Devices are never freed while
+ * vCPUs run, so what a reader has found stays valid however the table goes on.
+ */
+#ifndef VMM_BUS_H
+#define VMM_BUS_H
+
+#include <pthread.h>
+
+#include <ringd/ringd.h>
+
+#define BUS_MAX_RANGES 128u
+
+struct bus_range {
+    uint64_t first, last; /* inclusive */
+    struct ringd_dev *dev;
+    unsigned region;
+    unsigned row;      /* of the exit table: the first row of this range */
+    unsigned row_step; /* 1: a row for each address, 0: one for all */
+};
+
+struct bus_table {
+    unsigned count;
+    struct bus_range ranges[BUS_MAX_RANGES];
+};
+
+struct bus {
+    unsigned sequence;         /* atomic */
+    struct bus_table table[2]; /* by enum ringd_space; atomic words, relaxed, guarded by `sequence` */
+    pthread_mutex_t lock;      /* writers */
+};
+
+void bus_init(struct bus *bus);
+void bus_destroy(struct bus *bus);
+
+/* Adds a range, or removes that of (dev, region). -EEXIST: overlaps another range; -ENOSPC. */
+int bus_add(struct bus *bus, enum ringd_space space, const struct bus_range *range);
+void bus_remove(struct bus *bus, enum ringd_space space, const struct ringd_dev *dev, unsigned region);
+
+/* Finds the range that holds addr, or the next one above it (so that an access can be cut there): returns true when
+ * *out holds addr. When false and out->first > addr, that is where the next range starts; UINT64_MAX: none. */
+bool bus_find(const struct bus *bus, enum ringd_space space, uint64_t addr, struct bus_range *out);
+
+#endif

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * Guest memory of a PC: RAM from a memfd (so that another process can map it), the firmware's ROM at the end of 4 GiB,
+ * and the 256 KiB below 1 MiB whose 13 segments the host bridge's PAM registers turn to RAM or ROM.
+ */
+#ifndef VMM_MEMORY_H
+#define VMM_MEMORY_H
+
+#include <pthread.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define MEMORY_LOW_LIMIT    0xc0000000u /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
+#define MEMORY_HIGH         0x100000000u
+#define MEMORY_PAM_START    0xc0000u
+#define MEMORY_PAM_SEGMENTS 13u
+
+/* What reads and writes of a PAM segment reach; the bits of i440fx's enum pam_mode. */
+#define MEMORY_PAM_READ  1u
+#define MEMORY_PAM_WRITE 2u
+
+struct memory {
+    int vm_fd;
+    int memfd;
+    uint8_t *ram; /* the whole memfd; guest address 0 first, what lies above 4 GiB behind it */
+    uint64_t size, low_size, high_size;
+    uint8_t *rom; /* the firmware image */
+    uint64_t rom_size;
+    uint8_t *window; /* 256 KiB: what the PCI side shows at 0xC0000: ones, and the image's last 128 KiB at 0xE0000 */
+    pthread_mutex_t pam_lock;
+    uint8_t pam[MEMORY_PAM_SEGMENTS]; /* under pam_lock: modes in force */
+    unsigned pam_slots;               /* under pam_lock: memory slots that they take */
+};
+
+/*
+ * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over.
+ * Returns 0 or -errno: -ENOMEM when the host does not have that much.
+ */
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size);
+void memory_destroy(struct memory *memory);
+
+/* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */
+int memory_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
+int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, size_t len);
+
+/* Applies the 13 segments' modes. A segment whose mode changes is absent for some microseconds; a vCPU that runs there
+ * meanwhile gets a KVM_EXIT_MMIO, which memory_window_access() answers. 0 or -errno. */
+int memory_set_pam(struct memory *memory, const uint8_t modes[MEMORY_PAM_SEGMENTS]);
+
+/*
+ * memory_window_access - an exit for memory that a PAM segment governs: a write that the ROM must not take, or that RAM
+ * under a ROM takes. Returns 0 when it was handled, -ENOENT when the address is none of these.
+ */
+int memory_window_access(struct memory *memory, uint64_t gpa, uint8_t *data, unsigned len, int is_write);
+
+#endif

@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * `ringvmm run`: makes the machine, runs it to its end, takes it down. The main thread's loop serves signals, consoles
+ * and what the machine's parts ask for (vm_request()).
+ */
+#include "vmm/run.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/kvm.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/sysinfo.h>
+#include <unistd.h>
+
+#include "vmm/firmware.h"
+#include "vmm/machine.h"
+#include "vmm/nvram.h"
+#include "vmm/report.h"
+#include "vmm/teardown.h"
+#include "vmm/vcpu.h"
+
+/* Where KVM keeps three pages of its own on Intel hosts: in the hole below the APICs, out of any firmware's way. */
+#define KVM_IDENTITY_MAP 0xfeffc000u
+#define KVM_TSS          0xfeffd000u
+
+#define FLUSH_MS 2000 /* how long a slow reader of a console may hold up the end */
+
+/* KVM's interrupt controllers and timer as they were made, for a reset. */
+struct chips {
+    struct kvm_irqchip irqchips[3]; /* both PICs and the IOAPIC */
+    struct kvm_pit_state2 pit;
+};
+
+struct run {
+    const struct run_options *options;
+    struct vm vm;
+    struct machine machine;
+    struct chips chips;
+    struct chardev *serial, *debugcon;
+    struct nvram_file nvram;
+    ev_signal interrupt, terminate, hangup, resume;
+    enum vm_end end;
+    int signal;
+    char backend_reason[160];
+    struct cycles_base base;
+    FILE *stats;
+};
+
+static int complain(const char *what, int error)
+{
+    fprintf(stderr, "ringvmm: %s: %s\n", what, strerror(-error));
+    return error;
+}
+
+/* ---- making it ---- */
+
+static int open_kvm(struct vm *vm)
+{
+    vm->kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    if (vm->kvm_fd >= 0) {
+        int version = ioctl(vm->kvm_fd, KVM_GET_API_VERSION, 0);
+        if (version == KVM_API_VERSION)
+            return 0;
+        fprintf(stderr, "ringvmm: /dev/kvm speaks version %d of its interface, not %d\n", version, KVM_API_VERSION);
+        return -ENOTSUP;
+    }
+    int error = errno;
+    const char *hint = error == EACCES || error == EPERM ? "add this user to the group 'kvm', or run as root"
+                       : error == ENOENT ? "load kvm_intel or kvm_amd, or allow nested virtualisation for this machine"
+                                         : "see 'ringvmm doctor'";
+    fprintf(stderr, "ringvmm: /dev/kvm: %s; %s\n", strerror(error), hint);
+    return -error;
+}
+
+static int create_vm(struct vm *vm)
+{
+    vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
+    if (vm->fd < 0)
+        return complain("KVM_CREATE_VM", -errno);
+    uint64_t identity_map = KVM_IDENTITY_MAP;
+    struct kvm_pit_config pit = {.flags = KVM_PIT_SPEAKER_DUMMY}; /* port 0x61 in the kernel too */
+    (void)ioctl(vm->fd, KVM_SET_IDENTITY_MAP_ADDR, &identity_map);
+    if (ioctl(vm->fd, KVM_SET_TSS_ADDR, KVM_TSS) < 0)
+        return complain("KVM_SET_TSS_ADDR", -errno);
+    if (ioctl(vm->fd, KVM_CREATE_IRQCHIP, 0) < 0)
+        return complain("KVM_CREATE_IRQCHIP", -errno);
+    if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
+        return complain("KVM_CREATE_PIT2", -errno);
+    return 0;
+}
+
+static int save_chips(const struct vm *vm, struct chips *chips)
+{
+    for (unsigned i = 0; i < 3; i++) {
+        chips->irqchips[i].chip_id = i; /* KVM_IRQCHIP_PIC_MASTER, _SLAVE, _IOAPIC */
+        if (ioctl(vm->fd, KVM_GET_IRQCHIP, &chips->irqchips[i]) < 0)
+            return complain("KVM_GET_IRQCHIP", -errno);
+    }
+    return ioctl(vm->fd, KVM_GET_PIT2, &chips->pit) < 0 ? complain("KVM_GET_PIT2", -errno) : 0;
+}
+
+static int create_memory(struct run *run)
+{
+    uint64_t bytes = run->options->memory_bytes;
+    struct sysinfo info;
+    if (sysinfo(&info) == 0) {
+        uint64_t host = ((uint64_t)info.totalram + info.totalswap) * info.mem_unit;
+        if (bytes > host) {
+            fprintf(stderr, "ringvmm: --memory %lluM: this host has %lluM, swap included; ask for less\n",
+                    (unsigned long long)(bytes >> 20), (unsigned long long)(host >> 20));
+            return -ENOMEM;
+        }
+    }
+    uint8_t *rom;
+    uint64_t rom_size;
+    int ret = firmware_load(run->options->firmware, &rom, &rom_size);
+    if (ret)
+        return ret;
+    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, rom, rom_size);
+    if (ret)
+        fprintf(stderr, "ringvmm: --memory %lluM: %s\n", (unsigned long long)(bytes >> 20), strerror(-ret));
+    return ret;
+}
+
+static int create_vcpus(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    unsigned cpus = (unsigned)run->options->cpus;
+    int most = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
+    if (most > 0 && cpus > (unsigned)most) {
+        fprintf(stderr, "ringvmm: --cpus %u: KVM allows %d here\n", cpus, most);
+        return -EINVAL;
+    }
+    for (unsigned i = 0; i < cpus; i++) {
+        int ret = vcpu_create(vm, i, cpus, &vm->vcpus[i]);
+        vm->vcpu_count += vm->vcpus[i] != NULL;
+        if (ret)
+            return complain("making a vCPU", ret);
+        if (run->options->vcpu_affinity_count)
+            vm->vcpus[i]->cpu = (int)run->options->vcpu_affinity[i];
+    }
+    return 0;
+}
+
+static void ring_warning(void *ctx, const char *line)
+{
+    (void)ctx;
+    fprintf(stderr, "ringvmm: %s\n", line);
+}
+
+static int create_ringd(struct run *run)
+{
+    const struct run_options *options = run->options;
+    struct vm *vm = &run->vm;
+    struct ringd_probe_result probe;
+    int kind = ringd_choose(vm->kvm_fd, (enum ringd_backend_kind)options->coalesce, &probe, &vm->scratch_fd);
+    if (kind < 0) {
+        fprintf(stderr, "ringvmm: --coalesce %s does not work on this host: %s; try --coalesce auto\n",
+                ringd_backend_name((enum ringd_backend_kind)options->coalesce), probe.reason);
+        return kind;
+    }
+    if (kind == RINGD_BACKEND_OFF && options->coalesce == RINGD_BACKEND_AUTO)
+        fprintf(stderr, "ringvmm: no posted writes on this host, every access exits: %s\n", probe.reason);
+    snprintf(run->backend_reason, sizeof(run->backend_reason), "%s", probe.reason);
+    struct ringd_config config = {
+        .backend = (enum ringd_backend_kind)kind,
+        .vm_fd = vm->fd,
+        .vcpu_fd = vm->vcpus[0]->fd,
+        .max_replay_latency_ns = (uint64_t)options->max_replay_latency_us * 1000,
+        .no_moderation = !options->moderation,
+        .cpu = options->ring_cpu,
+        .priority = options->ring_priority,
+        .warn = ring_warning,
+    };
+    int ret = ringd_create(&config, &vm->ringd);
+    return ret ? complain("the ring thread cannot be made", ret) : 0;
+}
+
+static int open_chardev(struct run *run, const char *name, const char *text, bool input, struct chardev **out)
+{
+    struct chardev_spec spec;
+    struct chardev_config config = {
+        .loop = run->vm.loop, .name = name, .on_input = input ? machine_serial_input : NULL, .ctx = &run->machine};
+    char error[512];
+    int ret = chardev_parse(text, &spec, error, sizeof(error));
+    if (!ret)
+        ret = chardev_open(&spec, &config, out, error, sizeof(error));
+    if (ret)
+        fprintf(stderr, "ringvmm: --%s: %s\n", name, error);
+    return ret;
+}
+
+static int open_stats(struct run *run)
+{
+    if (run->options->stats == OPTION_STATS_NONE)
+        return 0;
+#ifndef HAVE_JANSSON
+    if (run->options->stats == OPTION_STATS_JSON) {
+        fprintf(stderr, "ringvmm: --stats json: this build has no JSON (jansson was not there); use --stats table\n");
+        return -ENOTSUP;
+    }
+#endif
+    run->stats = run->options->stats_path ? fopen(run->options->stats_path, "we") : stderr;
+    if (run->stats)
+        return 0;
+    fprintf(stderr, "ringvmm: --stats %s: %s\n", run->options->stats_path, strerror(errno));
+    return -errno;
+}
+
+/* ---- running it ---- */
+
+static void finish(struct run *run, enum vm_end end)
+{
+    if (run->end == VM_END_NONE)
+        run->end = end;
+    ev_break(run->vm.loop, EVBREAK_ALL);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct run *run = watcher->data;
+    run->signal = watcher->signum;
+    finish(run, VM_END_SIGNAL);
+}
+
+static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct run *run = watcher->data;
+    chardev_resume_terminal(run->serial);
+}
+
+/* Everything back to power-on: writes still in rings are replayed before, none of them after. */
+static int reset(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    vm_stop(vm);
+    ringd_pause(vm->ringd);
+    ringd_reset(vm->ringd);
+    machine_apply(&run->machine); /* what the reset took away */
+    int ret = 0;
+    for (unsigned i = 0; i < 3 && !ret; i++)
+        if (ioctl(vm->fd, KVM_SET_IRQCHIP, &run->chips.irqchips[i]) < 0)
+            ret = -errno;
+    if (!ret && ioctl(vm->fd, KVM_SET_PIT2, &run->chips.pit) < 0)
+        ret = -errno;
+    for (unsigned i = 0; i < vm->vcpu_count && !ret; i++)
+        ret = vcpu_reset(vm->vcpus[i]);
+    if (ret)
+        return complain("the machine cannot be reset", ret);
+    /* What was asked for by writes replayed just now belongs to the time before. */
+    __atomic_fetch_and(&vm->requests, ~(unsigned)VM_REQUEST_RESET, __ATOMIC_SEQ_CST);
+    ringd_resume(vm->ringd);
+    vm_go(vm);
+    return 0;
+}
+
+static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct run *run = watcher->data;
+    struct vm *vm = &run->vm;
+    unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
+    if (requests & VM_REQUEST_NVRAM)
+        nvram_file_store(&run->nvram, run->machine.nvram);
+    if (requests & VM_REQUEST_REMAP)
+        machine_apply(&run->machine);
+    if (requests & VM_REQUEST_FAILED)
+        finish(run, VM_END_FAILED);
+    else if (requests & VM_REQUEST_DEBUG_EXIT)
+        finish(run, VM_END_DEBUG_EXIT);
+    else if (requests & VM_REQUEST_POWEROFF)
+        finish(run, VM_END_POWEROFF);
+    else if ((requests & VM_REQUEST_RESET) && run->options->no_reboot)
+        finish(run, VM_END_NO_REBOOT);
+    else if ((requests & VM_REQUEST_RESET) && reset(run))
+        finish(run, VM_END_FAILED);
+}
+
+static void watch_signal(struct run *run, ev_signal *watcher, int signum,
+                         void (*cb)(struct ev_loop *, ev_signal *, int))
+{
+    ev_signal_init(watcher, cb, signum);
+    watcher->data = run;
+    ev_signal_start(run->vm.loop, watcher);
+}
+
+static int start(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    int ret = ringd_start(vm->ringd);
+    if (ret)
+        return complain("the ring thread cannot be started", ret);
+    vm->stop = true; /* all wait at the gate until all are there */
+    for (unsigned i = 0; i < vm->vcpu_count; i++) {
+        ret = vcpu_start(vm->vcpus[i]);
+        if (ret == -EINVAL && vm->vcpus[i]->cpu >= 0) {
+            fprintf(stderr, "ringvmm: --vcpu-affinity: this host has no CPU %d to run on\n", vm->vcpus[i]->cpu);
+            return ret;
+        }
+        if (ret)
+            return complain("a vCPU's thread cannot be started", ret);
+    }
+    vm_go(vm);
+    return 0;
+}
+
+static int make(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    vm->loop = ev_default_loop(EVFLAG_NOENV); /* the one loop that may watch signals' children; we only watch signals */
+    if (!vm->loop)
+        return complain("the main loop cannot be made", -ENOMEM);
+    ev_async_init(&vm->request_async, on_request);
+    vm->request_async.data = run;
+    ev_async_start(vm->loop, &vm->request_async);
+    watch_signal(run, &run->interrupt, SIGINT, on_signal);
+    watch_signal(run, &run->terminate, SIGTERM, on_signal);
+    watch_signal(run, &run->hangup, SIGHUP, on_signal);
+    watch_signal(run, &run->resume, SIGCONT, on_resume);
+
+    int ret = open_stats(run);
+    ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
+    ret = ret ? ret : open_kvm(vm);
+    ret = ret ? ret : create_vm(vm);
+    ret = ret ? ret : save_chips(vm, &run->chips);
+    ret = ret ? ret : create_memory(run);
+    ret = ret ? ret : vcpu_setup_signals();
+    ret = ret ? ret : create_vcpus(run);
+    ret = ret ? ret : create_ringd(run);
+    ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
+    ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
+    ret = ret ? ret : machine_create(&run->machine, vm, run->options, run->serial, run->debugcon);
+    return ret ? ret : start(run);
+}
+
+/* ---- ending it ---- */
+
+static int print_stats(struct run *run)
+{
+    if (!run->stats)
+        return 0;
+    struct report *report = calloc(1, sizeof(*report));
+    if (!report)
+        return -ENOMEM;
+    report_collect(report, &run->machine, run->backend_reason, &run->base);
+    int ret = run->options->stats == OPTION_STATS_JSON ? report_print_json(report, run->stats)
+                                                       : report_print_table(report, run->stats);
+    free(report);
+    if (run->stats != stderr && fclose(run->stats) && !ret)
+        ret = -errno;
+    run->stats = NULL;
+    if (ret)
+        fprintf(stderr, "ringvmm: --stats%s%s: the statistics could not be written: %s\n",
+                run->options->stats_path ? " " : "", run->options->stats_path ? run->options->stats_path : "",
+                strerror(-ret));
+    return ret;
+}
+
+static int exit_status(const struct run *run)
+{
+    switch (run->end) {
+    case VM_END_POWEROFF:
+    case VM_END_NO_REBOOT:
+        return RINGVMM_EXIT_OK;
+    case VM_END_DEBUG_EXIT:
+        return (int)((run->vm.exit_value << 1 | 1) & 0xff);
+    case VM_END_SIGNAL:
+        return RINGVMM_EXIT_SIGNAL + run->signal;
+    case VM_END_NONE:
+    case VM_END_FAILED:
+        break;
+    }
+    return RINGVMM_EXIT_FAILED;
+}
+
+/* Output that could not be written turns a success into a failure; a guest's own verdict stands. */
+static int close_consoles(struct run *run)
+{
+    int failed = 0;
+    struct chardev *chardevs[] = {run->serial, run->debugcon};
+    for (unsigned i = 0; i < 2; i++) {
+        if (!chardevs[i])
+            continue;
+        (void)chardev_flush(chardevs[i], FLUSH_MS);
+        int ret = chardev_close(chardevs[i]);
+        failed = failed ? failed : ret;
+    }
+    return failed;
+}
+
+static void destroy(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    if (vm->ringd)
+        ringd_destroy(vm->ringd);
+    machine_destroy(&run->machine);
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        vcpu_destroy(vm->vcpus[i]);
+    if (vm->memory.ram || vm->memory.rom)
+        memory_destroy(&vm->memory);
+    bus_destroy(&vm->bus);
+    nvram_file_close(&run->nvram);
+    if (run->stats && run->stats != stderr)
+        fclose(run->stats);
+    if (vm->fd >= 0)
+        close(vm->fd);
+    if (vm->scratch_fd >= 0)
+        close(vm->scratch_fd);
+    if (vm->kvm_fd >= 0)
+        close(vm->kvm_fd);
+    if (vm->loop)
+        ev_loop_destroy(vm->loop);
+}
+
+int vmm_run(const struct run_options *options)
+{
+    struct run *run = calloc(1, sizeof(*run));
+    if (!run) {
+        complain("no memory", -ENOMEM);
+        return RINGVMM_EXIT_USAGE;
+    }
+    run->options = options;
+    run->vm.kvm_fd = run->vm.fd = run->vm.scratch_fd = -1;
+    run->vm.machine = &run->machine;
+    run->nvram.fd = -1;
+    run->base = cycles_base();
+    pthread_mutex_init(&run->vm.gate_lock, NULL);
+    pthread_cond_init(&run->vm.gate_cond, NULL);
+    bus_init(&run->vm.bus);
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
+
+    int status = RINGVMM_EXIT_USAGE;
+    bool made = make(run) == 0;
+    if (made)
+        ev_run(run->vm.loop, 0);
+    vm_quit(&run->vm);
+    if (run->vm.ringd)
+        ringd_stop(run->vm.ringd);
+    if (made) {
+        status = exit_status(run);
+        nvram_file_store(&run->nvram, run->machine.nvram);
+        if (print_stats(run) && status == RINGVMM_EXIT_OK)
+            status = RINGVMM_EXIT_USAGE;
+    }
+    if (close_consoles(run) && status == RINGVMM_EXIT_OK)
+        status = RINGVMM_EXIT_USAGE;
+    if (options->teardown == OPTION_TEARDOWN_ASYNC && fflush(stdout) == 0) {
+        nvram_file_close(&run->nvram);
+        teardown_in_background(run->vm.fd, run->vm.scratch_fd);
+        _exit(status);
+    }
+    destroy(run);
+    free(run);
+    return status;
+}

@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "vmm/vcpu.h"
+
+#include <errno.h>
+#include <linux/kvm.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "ringd/cycles.h"
+#include "vmm/machine.h"
+
+/* What the kick's handler has to tell; each vCPU thread its own. */
+static _Thread_local struct kvm_run *kicked_run;
+
+static void on_kick(int signal)
+{
+    (void)signal;
+    if (kicked_run) /* a KVM_RUN that has not begun yet returns at once, so the kick is never lost */
+        __atomic_store_n(&kicked_run->immediate_exit, 1, __ATOMIC_RELAXED);
+}
+
+int vcpu_setup_signals(void)
+{
+    struct sigaction action = {.sa_handler = on_kick};
+    sigemptyset(&action.sa_mask);
+    return sigaction(VCPU_KICK_SIGNAL, &action, NULL) < 0 ? -errno : 0;
+}
+
+int vcpu_create(struct vm *vm, unsigned id, unsigned cpus, struct vcpu **out)
+{
+    struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
+    if (!vcpu)
+        return -ENOMEM;
+    *out = vcpu;
+    vcpu->vm = vm;
+    vcpu->id = id;
+    vcpu->cpu = -1;
+    vcpu->run = MAP_FAILED;
+    vcpu->fd = ioctl(vm->fd, KVM_CREATE_VCPU, id);
+    int size = ioctl(vm->kvm_fd, KVM_GET_VCPU_MMAP_SIZE, 0);
+    if (vcpu->fd < 0 || size < 0)
+        return -errno;
+    vcpu->run_size = (size_t)size;
+    vcpu->run = mmap(NULL, vcpu->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
+    if (vcpu->run == MAP_FAILED)
+        return -errno;
+    int ret = vcpu_set_cpuid(vcpu, cpus);
+    return ret ? ret : vcpu_state_save(vcpu);
+}
+
+void vcpu_destroy(struct vcpu *vcpu)
+{
+    if (!vcpu)
+        return;
+    if (vcpu->run != MAP_FAILED)
+        munmap(vcpu->run, vcpu->run_size);
+    if (vcpu->fd >= 0)
+        close(vcpu->fd);
+    vcpu_state_free(vcpu);
+    free(vcpu);
+}
+
+int vcpu_reset(struct vcpu *vcpu)
+{
+    return vcpu_state_restore(vcpu);
+}
+
+void vcpu_kick(struct vcpu *vcpu)
+{
+    if (vcpu->started)
+        pthread_kill(vcpu->thread, VCPU_KICK_SIGNAL);
+}
+
+/* One part of an access: within one range, or where no device is. */
+static uint64_t access_part(const struct bus_range *range, bool found, uint64_t addr, unsigned len, uint64_t value,
+                            bool write)
+{
+    if (!found)
+        return UINT64_MAX;
+    if (!write)
+        return ringd_read(range->dev, range->region, addr - range->first, len);
+    ringd_write_part(range->dev, range->region, addr - range->first, len, value);
+    return 0;
+}
+
+/* An access that leaves a range, or begins outside any. */
+static uint64_t access_split(struct vm *vm, enum ringd_space space, uint64_t addr, unsigned len, uint64_t value,
+                             bool write)
+{
+    uint64_t result = 0;
+    for (unsigned done = 0; done < len;) {
+        struct bus_range range;
+        bool found = bus_find(&vm->bus, space, addr + done, &range);
+        uint64_t room = (found ? range.last : range.first - 1) - (addr + done);
+        unsigned part = room >= len - done ? len - done : (unsigned)room + 1;
+        uint64_t mask = part == 8 ? UINT64_MAX : (UINT64_C(1) << part * 8) - 1;
+        uint64_t got = access_part(&range, found, addr + done, part, value >> done * 8 & mask, write);
+        result |= (got & mask) << done * 8;
+        done += part;
+    }
+    return result;
+}
+
+/* Does one access and returns where it is counted. */
+static struct exit_stat *access_device(struct vcpu *vcpu, enum ringd_space space, uint64_t addr, unsigned len,
+                                       uint8_t *data, bool write)
+{
+    struct vm *vm = vcpu->vm;
+    struct bus_range range;
+    bool found = bus_find(&vm->bus, space, addr, &range);
+    uint64_t value = 0;
+    if (write)
+        memcpy(&value, data, len);
+    if (found && len - 1 <= range.last - addr) {
+        if (write)
+            ringd_write(range.dev, range.region, addr - range.first, len, value);
+        else
+            value = ringd_read(range.dev, range.region, addr - range.first, len);
+    } else if (space == RINGD_MMIO && !found && !memory_window_access(&vm->memory, addr, data, len, write)) {
+        return exits_stray(&vcpu->exits, true, addr & ~UINT64_C(0x3fff), write);
+    } else {
+        value = access_split(vm, space, addr, len, value, write);
+    }
+    if (!write)
+        memcpy(data, &value, len);
+    if (found)
+        return &vcpu->exits.rows[range.row + (unsigned)(addr - range.first) * range.row_step][write];
+    return exits_stray(&vcpu->exits, space == RINGD_MMIO, addr, write);
+}
+
+static struct exit_stat *on_io(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    uint8_t *data = (uint8_t *)run + run->io.data_offset;
+    struct exit_stat *stat = NULL;
+    for (uint32_t i = 0; i < run->io.count; i++, data += run->io.size)
+        stat = access_device(vcpu, RINGD_PIO, run->io.port, run->io.size, data, run->io.direction == KVM_EXIT_IO_OUT);
+    return stat ? stat : &vcpu->exits.other;
+}
+
+static void on_failure(struct vcpu *vcpu, const char *what, uint64_t detail)
+{
+    struct kvm_regs regs = {0};
+    struct kvm_sregs sregs = {0};
+    (void)ioctl(vcpu->fd, KVM_GET_REGS, &regs);
+    (void)ioctl(vcpu->fd, KVM_GET_SREGS, &sregs);
+    fprintf(stderr, "ringvmm: vCPU %u: %s (0x%llx) at cs:rip %x:%llx (linear %llx), cr0 %llx\n", vcpu->id, what,
+            (unsigned long long)detail, (unsigned)sregs.cs.selector, (unsigned long long)regs.rip,
+            (unsigned long long)(sregs.cs.base + regs.rip), (unsigned long long)sregs.cr0);
+    vm_request(vcpu->vm, VM_REQUEST_FAILED);
+}
+
+static struct exit_stat *on_exit_reason(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    unsigned reason = run->exit_reason;
+    switch (reason) {
+    case KVM_EXIT_IO:
+        return on_io(vcpu);
+    case KVM_EXIT_MMIO:
+        return access_device(vcpu, RINGD_MMIO, run->mmio.phys_addr, run->mmio.len > 8 ? 8 : run->mmio.len,
+                             run->mmio.data, run->mmio.is_write);
+    case KVM_EXIT_SHUTDOWN: /* triple fault: a PC resets */
+        if (vcpu->vm->machine->no_reboot)
+            on_failure(vcpu, "triple fault", 0);
+        else
+            vm_request(vcpu->vm, VM_REQUEST_RESET);
+        break;
+    case KVM_EXIT_INTERNAL_ERROR:
+        on_failure(vcpu, "KVM internal error", run->internal.suberror);
+        break;
+    case KVM_EXIT_FAIL_ENTRY:
+        on_failure(vcpu, "KVM could not enter the guest", run->fail_entry.hardware_entry_failure_reason);
+        break;
+    case KVM_EXIT_INTR:
+    case KVM_EXIT_IRQ_WINDOW_OPEN:
+        break;
+    default:
+        on_failure(vcpu, "unexpected exit", reason);
+        break;
+    }
+    return &vcpu->exits.reasons[reason < EXITS_REASONS ? reason : EXITS_REASONS - 1];
+}
+
+/* KVM_RUN failed: a kick, or the end. */
+static struct exit_stat *on_run_error(struct vcpu *vcpu, int error)
+{
+    if (error == EINTR || error == EAGAIN) {
+        __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED); /* before the look at the gate */
+        return &vcpu->exits.interrupted;
+    }
+    on_failure(vcpu, strerror(error), (uint64_t)error);
+    return &vcpu->exits.other;
+}
+
+static void *vcpu_thread(void *arg)
+{
+    struct vcpu *vcpu = arg;
+    struct vm *vm = vcpu->vm;
+    char name[16];
+    snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
+    pthread_setname_np(pthread_self(), name);
+    kicked_run = vcpu->run;
+
+    struct exit_stat *stat = NULL;
+    uint64_t start = 0;
+    for (;;) {
+        /* Sequentially consistent: vm_stop() stores, then kicks; a kick before this look is seen by KVM_RUN. */
+        if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST) && !vm_gate(vm))
+            break;
+        if (stat)
+            exit_stat_add(stat, cycles_now() - start);
+        int ret = ioctl(vcpu->fd, KVM_RUN, 0);
+        int error = errno;
+        start = cycles_now();
+        stat = ret == 0 ? on_exit_reason(vcpu) : on_run_error(vcpu, error);
+        if (__builtin_expect(__atomic_load_n(&vm->pending, __ATOMIC_ACQUIRE), 0))
+            machine_apply(vm->machine);
+    }
+    if (stat)
+        exit_stat_add(stat, cycles_now() - start);
+    return NULL;
+}
+
+int vcpu_start(struct vcpu *vcpu)
+{
+    /* Signals are the main thread's, except the kick. */
+    sigset_t mask, before;
+    sigfillset(&mask);
+    sigdelset(&mask, VCPU_KICK_SIGNAL);
+    pthread_attr_t attr;
+    pthread_attr_init(&attr);
+    if (vcpu->cpu >= 0) {
+        cpu_set_t set;
+        CPU_ZERO(&set);
+        CPU_SET((unsigned)vcpu->cpu, &set);
+        pthread_attr_setaffinity_np(&attr, sizeof(set), &set);
+    }
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
+    int error = pthread_create(&vcpu->thread, &attr, vcpu_thread, vcpu);
+    pthread_sigmask(SIG_SETMASK, &before, NULL);
+    pthread_attr_destroy(&attr);
+    vcpu->started = error == 0;
+    return -error;
+}

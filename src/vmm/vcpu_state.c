@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * CPUID, and the state of a vCPU at power-on. KVM makes a vCPU in that state, so it is read right after creation and
+ * written back for a reset: nothing has to be known about what the host's KVM thinks a reset is.
+ */
+#include <errno.h>
+#include <linux/kvm.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "vmm/vcpu.h"
+
+#define MAX_MSRS     512u
+#define MAX_CPUID    256u
+#define XSAVE_LEGACY 4096u
+
+struct vcpu_state {
+    struct kvm_regs regs;
+    struct kvm_sregs sregs;
+    struct kvm_debugregs debugregs;
+    struct kvm_xcrs xcrs;
+    struct kvm_vcpu_events events;
+    struct kvm_lapic_state lapic;
+    struct kvm_mp_state mp_state;
+    struct kvm_xsave *xsave;
+    struct kvm_msrs *msrs;
+};
+
+static int get(const struct vcpu *vcpu, unsigned long request, void *data)
+{
+    return ioctl(vcpu->fd, request, data) < 0 ? -errno : 0;
+}
+
+/* x86 leaf numbers: Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E. */
+static void patch_topology(struct kvm_cpuid_entry2 *entry, unsigned apic_id, unsigned cpus)
+{
+    unsigned bits = cpus > 1 ? 32u - (unsigned)__builtin_clz(cpus - 1) : 0;
+    switch (entry->function) {
+    case 1:
+        entry->ebx = (entry->ebx & 0xffffu) | (cpus & 0xff) << 16 | apic_id << 24;
+        if (cpus > 1)
+            entry->edx |= 1u << 28; /* HTT: EBX[23:16] is valid */
+        else
+            entry->edx &= ~(1u << 28);
+        break;
+    case 4: /* one core per vCPU, all in one package */
+        entry->eax = (entry->eax & 0x3ffu) | (cpus - 1) << 26;
+        break;
+    case 0xb:
+    case 0x1f: /* sub-leaf 0: threads of a core, 1: cores of the package */
+        entry->edx = apic_id;
+        entry->eax = entry->index == 1 ? bits : 0;
+        entry->ebx = entry->index == 0 ? 1 : entry->index == 1 ? cpus : 0;
+        entry->ecx = entry->index == 0 ? 1u << 8 : entry->index == 1 ? 2u << 8 | 1 : entry->index;
+        break;
+    case 0x80000008:
+        entry->ecx = bits << 12 | (cpus - 1);
+        break;
+    case 0x8000001e:
+        entry->eax = apic_id;
+        entry->ebx = apic_id; /* one thread a core */
+        entry->ecx = 0;
+        break;
+    default:
+        break;
+    }
+}
+
+int vcpu_set_cpuid(struct vcpu *vcpu, unsigned cpus)
+{
+    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + MAX_CPUID * sizeof(cpuid->entries[0]));
+    if (!cpuid)
+        return -ENOMEM;
+    cpuid->nent = MAX_CPUID;
+    int ret = ioctl(vcpu->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 ? -errno : 0;
+    bool deadline = ioctl(vcpu->vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
+    for (unsigned i = 0; !ret && i < cpuid->nent; i++) {
+        patch_topology(&cpuid->entries[i], vcpu->id, cpus);
+        if (cpuid->entries[i].function == 1 && deadline) /* KVM leaves this bit to user space */
+            cpuid->entries[i].ecx |= 1u << 24;
+    }
+    if (!ret)
+        ret = get(vcpu, KVM_SET_CPUID2, cpuid);
+    free(cpuid);
+    return ret;
+}
+
+static int save_msrs(struct vcpu *vcpu, struct vcpu_state *state)
+{
+    struct kvm_msr_list *list = calloc(1, sizeof(*list) + MAX_MSRS * sizeof(list->indices[0]));
+    state->msrs = calloc(1, sizeof(*state->msrs) + MAX_MSRS * sizeof(state->msrs->entries[0]));
+    int ret = list && state->msrs ? 0 : -ENOMEM;
+    if (!ret) {
+        list->nmsrs = MAX_MSRS;
+        ret = ioctl(vcpu->vm->kvm_fd, KVM_GET_MSR_INDEX_LIST, list) < 0 ? -errno : 0;
+    }
+    /* One at a time: the list names MSRs that this CPU's CPUID does not have, and KVM stops at the first of those. */
+    for (unsigned i = 0; !ret && i < list->nmsrs; i++) {
+        struct {
+            struct kvm_msrs head;
+            struct kvm_msr_entry entry;
+        } one = {.head.nmsrs = 1, .entry.index = list->indices[i]};
+        if (one.entry.index != 0x10 /* TSC: it runs on */ && ioctl(vcpu->fd, KVM_GET_MSRS, &one) == 1)
+            state->msrs->entries[state->msrs->nmsrs++] = one.entry;
+    }
+    free(list);
+    return ret;
+}
+
+int vcpu_state_save(struct vcpu *vcpu)
+{
+    struct vcpu_state *state = calloc(1, sizeof(*state));
+    if (!state)
+        return -ENOMEM;
+    vcpu->power_on = state;
+    int size = ioctl(vcpu->vm->fd, KVM_CHECK_EXTENSION, KVM_CAP_XSAVE2);
+    state->xsave = calloc(1, size > (int)XSAVE_LEGACY ? (size_t)size : XSAVE_LEGACY);
+    if (!state->xsave)
+        return -ENOMEM;
+    int ret = get(vcpu, KVM_GET_REGS, &state->regs);
+    ret = ret ? ret : get(vcpu, KVM_GET_SREGS, &state->sregs);
+    ret = ret ? ret : get(vcpu, KVM_GET_DEBUGREGS, &state->debugregs);
+    ret = ret ? ret : get(vcpu, KVM_GET_XCRS, &state->xcrs);
+    ret = ret ? ret : get(vcpu, KVM_GET_VCPU_EVENTS, &state->events);
+    ret = ret ? ret : get(vcpu, KVM_GET_LAPIC, &state->lapic);
+    ret = ret ? ret : get(vcpu, KVM_GET_MP_STATE, &state->mp_state);
+    ret = ret ? ret : get(vcpu, size > (int)XSAVE_LEGACY ? KVM_GET_XSAVE2 : KVM_GET_XSAVE, state->xsave);
+    return ret ? ret : save_msrs(vcpu, state);
+}
+
+void vcpu_state_free(struct vcpu *vcpu)
+{
+    if (!vcpu->power_on)
+        return;
+    free(vcpu->power_on->xsave);
+    free(vcpu->power_on->msrs);
+    free(vcpu->power_on);
+}
+
+/* SET_MSRS stops at the first that it refuses (a read-only one, say) and tells how far it came: go on behind it. */
+static void restore_msrs(const struct vcpu *vcpu, const struct kvm_msrs *msrs)
+{
+    struct kvm_msrs *rest = malloc(sizeof(*rest) + msrs->nmsrs * sizeof(rest->entries[0]));
+    if (!rest)
+        return;
+    for (unsigned done = 0; done < msrs->nmsrs;) {
+        rest->nmsrs = msrs->nmsrs - done;
+        memcpy(rest->entries, &msrs->entries[done], rest->nmsrs * sizeof(rest->entries[0]));
+        int set = ioctl(vcpu->fd, KVM_SET_MSRS, rest);
+        done += set < 0 ? 1 : (unsigned)set + 1;
+    }
+    free(rest);
+}
+
+int vcpu_state_restore(struct vcpu *vcpu)
+{
+    struct vcpu_state *state = vcpu->power_on;
+    int ret = get(vcpu, KVM_SET_SREGS, &state->sregs);
+    ret = ret ? ret : get(vcpu, KVM_SET_REGS, &state->regs);
+    ret = ret ? ret : get(vcpu, KVM_SET_DEBUGREGS, &state->debugregs);
+    ret = ret ? ret : get(vcpu, KVM_SET_XCRS, &state->xcrs);
+    ret = ret ? ret : get(vcpu, KVM_SET_XSAVE, state->xsave);
+    if (!ret)
+        restore_msrs(vcpu, state->msrs);
+    ret = ret ? ret : get(vcpu, KVM_SET_LAPIC, &state->lapic);
+    ret = ret ? ret : get(vcpu, KVM_SET_VCPU_EVENTS, &state->events);
+    return ret ? ret : get(vcpu, KVM_SET_MP_STATE, &state->mp_state);
+}

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "chardev_fixture.h"
+
+#include <signal.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <termios.h>
+
+/* ---- standard output ---- */
+
+static void test_closed_stdout(void **state)
+{
+    struct fixture *f = *state;
+    (void)close(STDOUT_FILENO);
+    assert_int_equal(open("/dev/null", O_RDONLY | O_CLOEXEC), STDOUT_FILENO);
+    must_open(f, "stdio", false);
+    expect_failure(f, EBADF,
+                   "cannot write serial output to standard output: Bad file descriptor; further output is dropped");
+}
+
+static void test_stdout_without_reader(void **state)
+{
+    struct fixture *f = *state;
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    (void)dup2(ends[1], STDOUT_FILENO);
+    (void)close(ends[1]);
+    must_open(f, "stdio", false);
+    (void)close(ends[0]);
+    expect_failure(f, EPIPE, "cannot write serial output to standard output: Broken pipe; further output is dropped");
+}
+
+/* Far more than fits into any of these, to a reader that only starts once the chardev has met the end of the room. */
+static void stall_and_drain(struct fixture *f, int write_end, int read_end)
+{
+    const size_t size = 600000;
+    (void)dup2(write_end, STDOUT_FILENO);
+    (void)close(write_end);
+    int flags = fcntl(STDOUT_FILENO, F_GETFL);
+    must_open(f, "stdio", false);
+    put_pattern(f->chr, size);
+    run_for(f, 20);
+    assert_true(stats(f->chr).written < size);
+    assert_int_equal(chardev_flush(f->chr, 20), -ETIMEDOUT);
+    assert_int_equal(fcntl(STDOUT_FILENO, F_GETFL), flags);
+    assert_int_equal(fcntl(read_end, F_SETFL, O_NONBLOCK), 0);
+    size_t got = 0;
+    for (int turn = 0; turn < 10000 && got < size; turn++) {
+        uint8_t data[4096];
+        ssize_t n;
+        ev_run(f->loop, EVRUN_NOWAIT);
+        while ((n = read(read_end, data, sizeof(data))) > 0)
+            for (ssize_t i = 0; i < n; i++)
+                assert_int_equal(data[i], pattern(got++));
+        (void)poll(NULL, 0, 1);
+    }
+    assert_int_equal(got, size);
+    assert_int_equal(chardev_flush(f->chr, 1000), 0);
+    assert_int_equal(fcntl(STDOUT_FILENO, F_GETFL), flags);
+    (void)close(read_end);
+}
+
+static void test_stdout_pipe(void **state)
+{
+    int ends[2];
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    stall_and_drain(*state, ends[1], ends[0]);
+}
+
+static void test_stdout_socket(void **state)
+{
+    int ends[2];
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends), 0);
+    stall_and_drain(*state, ends[1], ends[0]);
+}
+
+/* A terminal: `master` is the person's side, `slave` is what the program sees. Both in raw mode at first. */
+static void open_terminal(int *master, int *slave)
+{
+    struct termios raw;
+    char name[64];
+    *master = posix_openpt(O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(*master >= 0);
+    assert_int_equal(grantpt(*master), 0);
+    assert_int_equal(unlockpt(*master), 0);
+    assert_int_equal(ptsname_r(*master, name, sizeof(name)), 0);
+    *slave = open(name, O_RDWR | O_NOCTTY | O_CLOEXEC);
+    assert_true(*slave >= 0);
+    assert_int_equal(tcgetattr(*slave, &raw), 0);
+    cfmakeraw(&raw);
+    assert_int_equal(tcsetattr(*slave, TCSANOW, &raw), 0);
+}
+
+static void test_stdout_terminal(void **state)
+{
+    int master, slave;
+    open_terminal(&master, &slave);
+    stall_and_drain(*state, slave, master);
+}
+
+/* What cannot be opened a second time is asked with poll() before each write. */
+static void test_stdout_guarded(void **state)
+{
+    struct fixture *f = *state;
+    int master, slave, flags;
+    open_terminal(&master, &slave);
+    (void)dup2(master, STDOUT_FILENO);
+    flags = fcntl(STDOUT_FILENO, F_GETFL);
+    must_open(f, "stdio", false);
+    assert_true(f->chr->out_guarded);
+    for (int i = 0; i < 500; i++)
+        put(f->chr, "0123456789");
+    char data[5001] = "";
+    assert_int_equal(fcntl(slave, F_SETFL, O_NONBLOCK), 0);
+    size_t got = 0;
+    for (int turn = 0; turn < 10000 && got < 5000; turn++) {
+        ev_run(f->loop, EVRUN_NOWAIT);
+        ssize_t n = read(slave, data + got, sizeof(data) - 1 - got);
+        got += n > 0 ? (size_t)n : 0;
+        (void)poll(NULL, 0, 1);
+    }
+    assert_int_equal(got, 5000);
+    for (size_t i = 0; i < got; i++)
+        assert_int_equal(data[i], '0' + i % 10);
+    assert_int_equal(fcntl(STDOUT_FILENO, F_GETFL), flags);
+    (void)close(master);
+    (void)close(slave);
+}
+
+/* `ringvmm >log 2>&1`: both write at one shared offset. */
+static void test_stdout_file_shares_its_offset(void **state)
+{
+    struct fixture *f = *state;
+    int fd = open(f->path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    (void)dup2(fd, STDOUT_FILENO);
+    must_open(f, "stdio", false);
+    assert_int_equal(write(fd, "before ", 7), 7);
+    put(f->chr, "guest ");
+    assert_int_equal(chardev_flush(f->chr, 1000), 0);
+    assert_int_equal(write(fd, "after", 5), 5);
+    (void)close(fd);
+    expect_file(f->path, "before guest after");
+}
+
+/* ---- standard input ---- */
+
+static void test_stdin_file(void **state)
+{
+    struct fixture *f = *state;
+    int fd = open(f->path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    assert_int_equal(write(fd, "typed before", 12), 12);
+    assert_int_equal(lseek(fd, 0, SEEK_SET), 0);
+    (void)dup2(fd, STDIN_FILENO);
+    (void)close(fd);
+    must_open(f, "stdio", true);
+    RUN_UNTIL(f, f->chr->input_ended);
+    assert_int_equal(f->input_size, 12);
+    assert_memory_equal(f->input, "typed before", 12);
+}
+
+static void test_one_reader_of_stdin(void **state)
+{
+    struct fixture *f = *state;
+    struct chardev *other = NULL;
+    must_open(f, "stdio", true);
+    assert_int_equal(try_open(f, "stdio", true, &other), -EBUSY);
+    assert_string_equal(f->error, "serial: standard input is already read by serial");
+    assert_int_equal(try_open(f, "stdio", false, &other), 0);
+    assert_int_equal(chardev_close(other), 0);
+    assert_int_equal(close_chardev(f), 0);
+    must_open(f, "stdio", true);
+}
+
+static struct termios modes(int fd)
+{
+    struct termios result;
+    assert_int_equal(tcgetattr(fd, &result), 0);
+    return result;
+}
+
+static void test_terminal_modes(void **state)
+{
+    struct fixture *f = *state;
+    int master, slave;
+    open_terminal(&master, &slave);
+    struct termios cooked = modes(slave);
+    cooked.c_lflag |= ICANON | ECHO | ISIG | IEXTEN;
+    cooked.c_iflag |= ICRNL | IXON;
+    cooked.c_oflag |= OPOST;
+    assert_int_equal(tcsetattr(slave, TCSANOW, &cooked), 0);
+    (void)dup2(slave, STDIN_FILENO);
+    must_open(f, "stdio", true);
+    for (int round = 0; round < 3; round++) {
+        struct termios raw = modes(slave);
+        assert_int_equal(raw.c_lflag & (ICANON | ECHO | IEXTEN), 0);
+        assert_int_equal(raw.c_iflag & (ICRNL | IXON), 0);
+        assert_int_equal(raw.c_lflag & ISIG, ISIG);
+        assert_int_equal(raw.c_oflag & OPOST, OPOST);
+        chardev_restore_terminal();
+        assert_int_equal(modes(slave).c_lflag, cooked.c_lflag);
+        assert_int_equal(modes(slave).c_iflag, cooked.c_iflag);
+        chardev_resume_terminal(f->chr);
+    }
+    assert_int_equal(write(master, "k\r", 2), 2); /* no line, no translation */
+    RUN_UNTIL(f, f->input_size == 2);
+    assert_memory_equal(f->input, "k\r", 2);
+    assert_int_equal(close_chardev(f), 0);
+    assert_int_equal(modes(slave).c_lflag, cooked.c_lflag);
+    (void)close(master);
+    (void)close(slave);
+}
+
+/* The leader of a session whose terminal is `slave`; its child, a job in the background, uses the chardev, and is then
+ * brought to the foreground. Returns 0 or the number of the step that went wrong. */
+static int background_session(struct fixture *f, int master, const char *slave_name)
+{
+    int go[2];
+    (void)setsid();
+    int slave = open(slave_name, O_RDWR);
+    struct termios cooked;
+    if (slave < 0 || tcgetattr(slave, &cooked) || pipe(go))
+        return 1;
+    (void)signal(SIGTTOU, SIG_DFL);
+    pid_t job = fork();
+    if (job == 0) {
+        char byte;
+        (void)setpgid(0, 0);
+        (void)dup2(slave, STDIN_FILENO);
+        if (read(go[0], &byte, 1) != 1 || try_open(f, "stdio", true, &f->chr))
+            _exit(2);
+        struct termios now;
+        if (tcgetattr(slave, &now) || now.c_lflag != cooked.c_lflag || ev_is_active(&f->chr->readable))
+            _exit(3);
+        if (write(master, "x\n", 2) != 2)
+            _exit(4);
+        run_for(f, 5);
+        if (f->input_size || read(go[0], &byte, 1) != 1)
+            _exit(5);
+        chardev_resume_terminal(f->chr); /* as after SIGCONT of `fg` */
+        run_for(f, 5);
+        if (tcgetattr(slave, &now) || now.c_lflag & ICANON || !f->input_size)
+            _exit(6);
+        chardev_close(f->chr);
+        _exit(tcgetattr(slave, &now) || now.c_lflag != cooked.c_lflag ? 7 : 0);
+    }
+    (void)setpgid(job, job);
+    if (write(go[1], "1", 1) != 1)
+        return 8;
+    (void)poll(NULL, 0, 50);
+    (void)signal(SIGTTOU, SIG_IGN);
+    if (tcsetpgrp(slave, job) || write(go[1], "2", 1) != 1)
+        return 9;
+    int status = 0;
+    if (waitpid(job, &status, WUNTRACED) != job || !WIFEXITED(status)) {
+        (void)kill(job, SIGKILL);
+        return 10; /* stopped by SIGTTOU or SIGTTIN */
+    }
+    return WEXITSTATUS(status);
+}
+
+static void test_terminal_in_the_background(void **state)
+{
+    struct fixture *f = *state;
+    int master, slave, status = 0;
+    char name[64];
+    open_terminal(&master, &slave);
+    struct termios cooked = modes(slave);
+    cooked.c_lflag |= ICANON | ECHO | ISIG;
+    assert_int_equal(tcsetattr(slave, TCSANOW, &cooked), 0);
+    assert_int_equal(ptsname_r(master, name, sizeof(name)), 0);
+    pid_t leader = fork();
+    if (leader == 0) {
+        ev_loop_fork(f->loop);
+        _exit(background_session(f, master, name));
+    }
+    assert_int_equal(waitpid(leader, &status, 0), leader);
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+    (void)close(master);
+    (void)close(slave);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_closed_stdout),
+        TEST(test_stdout_without_reader),
+        TEST(test_stdout_pipe),
+        TEST(test_stdout_socket),
+        TEST(test_stdout_terminal),
+        TEST(test_stdout_guarded),
+        TEST(test_stdout_file_shares_its_offset),
+        TEST(test_stdin_file),
+        TEST(test_one_reader_of_stdin),
+        TEST(test_terminal_modes),
+        TEST(test_terminal_in_the_background),
+    };
+    (void)signal(SIGPIPE, SIG_IGN);
+    return cmocka_run_group_tests_name("chardev_stdio", tests, NULL, NULL);
+}
