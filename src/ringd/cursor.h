@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <string.h>
 
 #include <ringd/ring.h>
 
@@ -22,27 +23,81 @@ struct ring_cursor {
     uint64_t bad; /* indices out of range; relaxed atomic, written under the lock */
 };
 
+static inline uint32_t ring_next_slot(uint32_t slot)
+{
+    return slot + 1 == RINGD_RING_SLOTS ? 0 : slot + 1;
+}
+
 /* Starts at the page's own `first` when it is in range, else at an empty ring. */
 void ring_cursor_init(struct ring_cursor *cursor, struct ringd_ring_page *page);
 
 /* Without the lock: was there nothing to read? May be out of date as it is returned. */
-bool ring_is_empty(const struct ring_cursor *cursor);
+static inline bool ring_is_empty(const struct ring_cursor *cursor)
+{
+    return __atomic_load_n(&cursor->page->last, __ATOMIC_ACQUIRE) == __atomic_load_n(&cursor->first, __ATOMIC_RELAXED);
+}
 
 /*
  * How many entries stand in the ring now (acquire: their contents are visible). A `last` out of range reads as none and
  * counts as bad.
  */
-uint32_t ring_pending(struct ring_cursor *cursor);
+static inline uint32_t ring_pending(struct ring_cursor *cursor)
+{
+    uint32_t last = __atomic_load_n(&cursor->page->last, __ATOMIC_ACQUIRE);
+    if (last >= RINGD_RING_SLOTS) {
+        __atomic_store_n(&cursor->bad, cursor->bad + 1, __ATOMIC_RELAXED);
+        return 0;
+    }
+    return last >= cursor->first ? last - cursor->first : last + RINGD_RING_SLOTS - cursor->first;
+}
 
 /* Copies the entry at the front; only after ring_pending() said that there is one. */
-struct ringd_ring_entry ring_peek(const struct ring_cursor *cursor);
+static inline struct ringd_ring_entry ring_peek(const struct ring_cursor *cursor)
+{
+    /* A hostile producer may still be writing here. Word by word, so that each is loaded once and none is torn; the
+     * values are checked on the copy. */
+    const uint64_t *words = (const uint64_t *)(const void *)&cursor->page->entries[cursor->first];
+    uint64_t copy[sizeof(struct ringd_ring_entry) / sizeof(uint64_t)];
+    for (unsigned i = 0; i < sizeof(copy) / sizeof(copy[0]); i++)
+        copy[i] = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
+    struct ringd_ring_entry entry;
+    memcpy(&entry, copy, sizeof(entry));
+    return entry;
+}
 
 /* Gives the front slot back to the producer (release: our reads of it are over). */
-void ring_advance(struct ring_cursor *cursor);
+static inline void ring_advance(struct ring_cursor *cursor)
+{
+    uint32_t first = ring_next_slot(cursor->first);
+    __atomic_store_n(&cursor->first, first, __ATOMIC_RELAXED);
+    __atomic_store_n(&cursor->page->first, first, __ATOMIC_RELEASE);
+}
 
 /* The entry's data as a value, or false when its length or its pio is malformed. Bytes past `len` are never looked at.
  */
-bool ring_entry_value(const struct ringd_ring_entry *entry, uint64_t *value);
+static inline bool ring_entry_value(const struct ringd_ring_entry *entry, uint64_t *value)
+{
+    if (entry->pio > 1)
+        return false;
+    uint64_t data;
+    memcpy(&data, entry->data, sizeof(data)); /* little endian, as the guest and we are */
+    switch (entry->len) {
+    case 1:
+        *value = (uint8_t)data;
+        return true;
+    case 2:
+        *value = (uint16_t)data;
+        return true;
+    case 4:
+        *value = (uint32_t)data;
+        return true;
+    case 8:
+        *value = data;
+        return true;
+    default:
+        return false;
+    }
+}
 
 /* The memfd ring's request to be woken: sets or clears it, then fences. */
 void ring_want_wakeup(struct ringd_ring_page *page, bool want);
