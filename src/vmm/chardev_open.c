@@ -53,7 +53,7 @@ int chardev_parse(const char *spec, struct chardev_spec *out, char *error, size_
     };
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         size_t length = strlen(kinds[i].word);
-        if (kinds[i].has_path ? strncmp(spec, kinds[i].word, length) : strcmp(spec, kinds[i].word))
+        if (kinds[i].has_path ? strncmp(spec, kinds[i].word, length) != 0 : strcmp(spec, kinds[i].word) != 0)
             continue;
         out->kind = kinds[i].kind;
         out->path = kinds[i].has_path ? spec + length : NULL;
@@ -253,9 +253,9 @@ int chardev_open(const struct chardev_spec *spec, const struct chardev_config *c
         ret = fail(error, error_size, ENOMEM, "%s: out of memory", config->name);
     else if (spec->kind == CHARDEV_STDIO)
         ret = open_stdio(chr, error, error_size);
-    else if (spec->kind == CHARDEV_FILE)
+    else if (spec->kind == CHARDEV_FILE && chr->path)
         ret = open_file(chr, error, error_size);
-    else if (spec->kind == CHARDEV_UNIX)
+    else if (spec->kind == CHARDEV_UNIX && chr->path)
         ret = open_unix(chr, error, error_size);
     if (ret) {
         chardev_close(chr);

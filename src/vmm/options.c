@@ -219,7 +219,7 @@ static bool apply_set(const struct cursor *at, const struct option_row *row, con
 
 static const struct option_row *find_row(const struct option_row *rows, const char *name, size_t length)
 {
-    for (; rows->name; rows++) {
+    for (; rows && rows->name; rows++) {
         if (strncmp(rows->name, name, length) == 0 && rows->name[length] == '\0')
             return rows;
     }
@@ -235,7 +235,7 @@ static bool unknown_key(const struct cursor *at, const struct option_row *row, c
     char names[120] = "";
     size_t used = 0;
 
-    for (const struct option_row *known = row->keys; known->name && used < sizeof(names); known++)
+    for (const struct option_row *known = row->keys; known && known->name && used < sizeof(names); known++)
         used +=
             (size_t)snprintf(names + used, sizeof(names) - used, "%s%s=", known == row->keys ? "" : ", ", known->name);
     options_fail(at->error, "--%s: unknown key %s; %s %s%s", row->name, parse_quote(key, quoted, sizeof(quoted)),

@@ -138,7 +138,7 @@ static int create_vcpus(struct run *run)
     for (unsigned i = 0; i < cpus; i++) {
         int ret = vcpu_create(vm, i, cpus, &vm->vcpus[i]);
         vm->vcpu_count += vm->vcpus[i] != NULL;
-        if (ret)
+        if (ret || !vm->vcpus[i])
             return complain("making a vCPU", ret);
         if (run->options->vcpu_affinity_count)
             vm->vcpus[i]->cpu = (int)run->options->vcpu_affinity[i];
@@ -273,15 +273,13 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
         nvram_file_store(&run->nvram, run->machine.nvram);
     if (requests & VM_REQUEST_REMAP)
         machine_apply(&run->machine);
-    if (requests & VM_REQUEST_FAILED)
-        finish(run, VM_END_FAILED);
-    else if (requests & VM_REQUEST_DEBUG_EXIT)
+    if (requests & VM_REQUEST_DEBUG_EXIT)
         finish(run, VM_END_DEBUG_EXIT);
     else if (requests & VM_REQUEST_POWEROFF)
         finish(run, VM_END_POWEROFF);
     else if ((requests & VM_REQUEST_RESET) && run->options->no_reboot)
         finish(run, VM_END_NO_REBOOT);
-    else if ((requests & VM_REQUEST_RESET) && reset(run))
+    else if ((requests & VM_REQUEST_FAILED) || ((requests & VM_REQUEST_RESET) && reset(run)))
         finish(run, VM_END_FAILED);
 }
 
@@ -313,9 +311,18 @@ static int start(struct run *run)
     return 0;
 }
 
+/* libev without descriptors or memory: it would abort, and leave the terminal as it is. */
+static void on_loop_failure(const char *what)
+{
+    fprintf(stderr, "ringvmm: %s: %s\n", what, strerror(errno));
+    chardev_restore_terminal();
+    _exit(RINGVMM_EXIT_USAGE);
+}
+
 static int make(struct run *run)
 {
     struct vm *vm = &run->vm;
+    ev_set_syserr_cb(on_loop_failure);
     vm->loop = ev_default_loop(EVFLAG_NOENV); /* the one loop that may watch signals' children; we only watch signals */
     if (!vm->loop)
         return complain("the main loop cannot be made", -ENOMEM);
@@ -327,15 +334,16 @@ static int make(struct run *run)
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
     watch_signal(run, &run->resume, SIGCONT, on_resume);
 
-    int ret = open_stats(run);
-    ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
-    ret = ret ? ret : open_kvm(vm);
+    int ret = open_kvm(vm);
     ret = ret ? ret : create_vm(vm);
     ret = ret ? ret : save_chips(vm, &run->chips);
     ret = ret ? ret : create_memory(run);
     ret = ret ? ret : vcpu_setup_signals();
     ret = ret ? ret : create_vcpus(run);
     ret = ret ? ret : create_ringd(run);
+    /* Files last: a start that fails shall neither make nor empty any. */
+    ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
+    ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
     ret = ret ? ret : machine_create(&run->machine, vm, run->options, run->serial, run->debugcon);

@@ -93,15 +93,14 @@ static uint64_t access_split(struct vm *vm, enum ringd_space space, uint64_t add
                              bool write)
 {
     uint64_t result = 0;
-    for (unsigned done = 0; done < len;) {
+    for (unsigned done = 0, part; done < len && done < sizeof(value); done += part) {
         struct bus_range range;
         bool found = bus_find(&vm->bus, space, addr + done, &range);
         uint64_t room = (found ? range.last : range.first - 1) - (addr + done);
-        unsigned part = room >= len - done ? len - done : (unsigned)room + 1;
+        part = room >= len - done ? len - done : (unsigned)room + 1;
         uint64_t mask = part == 8 ? UINT64_MAX : (UINT64_C(1) << part * 8) - 1;
         uint64_t got = access_part(&range, found, addr + done, part, value >> done * 8 & mask, write);
         result |= (got & mask) << done * 8;
-        done += part;
     }
     return result;
 }

@@ -1,0 +1,353 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""Where output goes, and what happens when it cannot: consoles, statistics, the nvram file."""
+
+import json
+import os
+import resource
+import signal
+import socket
+
+import guests
+import harness
+from harness import QUIET, USAGE, Case
+
+
+@harness.needs_kvm
+class Consoles(Case):
+    def test_stdout(self):
+        """--debugcon stdio: every byte, in order"""
+        text = bytes(range(32, 127)) * 20
+        result = self.run_guest(guests.debug_exit(4, guests.say(text)), *QUIET, "--debugcon", "stdio")
+        self.assertEqual((result.status, result.out, result.err), (9, text.decode(), ""))
+
+    def test_file(self):
+        """file: is emptied at the start and holds every byte at the end"""
+        self.write("log", b"from before, and longer than what comes")
+        result = self.run_guest(guests.debug_exit(4, guests.say(b"now")), *QUIET, "--debugcon", "file:log")
+        self.assertEqual((result.status, result.err, self.read("log")), (9, "", b"now"))
+
+    def test_both(self):
+        """serial and debugcon to stdio at once"""
+        guest = guests.debug_exit(4, guests.say(b"a") + guests.say(b"B", 0x3F8))
+        result = self.run_guest(guest, "--serial", "stdio", "--debugcon", "stdio")
+        self.assertEqual((result.status, sorted(result.out), result.err), (9, ["B", "a"], ""))
+
+    def test_input(self):
+        """input on stdin reaches the guest; its end does not end the run"""
+        process = self.start_guest(guests.ECHO)
+        self.assertEqual(process.stdout.read(1), b"!")
+        result = self.end(process, data=b"hello, world; " * 500 + b"q")
+        self.assertEqual((result.status, result.out, result.err), (11, "hello, world; " * 500, ""))
+        process = self.start_guest(guests.ECHO)
+        process.stdin.close()
+        process.stdin = None
+        self.assertEqual(process.stdout.read(1), b"!")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_stdin_closed(self):
+        """a closed standard input is no input"""
+        result = self.run_guest(guests.debug_exit(4, guests.say(b"x", 0x3F8)), stdin=None,
+                                preexec_fn=lambda: os.close(0))
+        self.assertEqual((result.status, result.out, result.err), (9, "x", ""))
+
+    def test_stdout_closed(self):
+        """a closed standard output under --serial stdio: refused before the start"""
+        self.refuse([*self.firmware(guests.ENDLESS)], "--serial stdio", "standard output is closed",
+                    stdout=None, preexec_fn=lambda: os.close(1))
+
+    def test_stdout_unused(self):
+        """a closed standard output that nobody uses is none of our business"""
+        for teardown in ("async", "sync"):
+            result = self.run_guest(guests.debug_exit(4), *QUIET, "--teardown", teardown, stdout=None,
+                                    preexec_fn=lambda: os.close(1))
+            self.assertEqual((result.status, result.err), (9, ""))
+
+    def test_stderr_closed(self):
+        """a closed standard error does not make messages go elsewhere"""
+        result = self.run_guest(guests.debug_exit(4, guests.say(b"x")), *QUIET, "--debugcon", "file:log", "--stats",
+                                "table", "--ring-thread", "cpu=1000", stderr=None, preexec_fn=lambda: os.close(2))
+        self.assertEqual((result.status, result.out, self.read("log")), (9, "", b"x"))
+
+    def full(self, result, guest_status, where):
+        """One line about the full disk; the guest's own verdict stands, and success does not."""
+        self.assertEqual(result.status, guest_status, result.err)
+        self.assertEqual(len(result.lines), 1, result.err)
+        self.check_line(result.lines[0], where, "No space left on device", "further output is dropped")
+
+    def test_full(self):
+        """a full disk under file: and stdout: one line, the guest goes on, its verdict stands"""
+        say = guests.say(b"x" * 100)
+        for options, where in [(["--debugcon", "file:/dev/full", *QUIET], "debugcon output to '/dev/full'"),
+                               (["--serial", "file:/dev/full"], "serial output to '/dev/full'")]:
+            guest = say if "--debugcon" in options else guests.say(b"x" * 100, 0x3F8)
+            with self.subTest(options=options):
+                self.full(self.run_guest(guests.debug_exit(4, guest), *options), 9, where)
+        with open("/dev/full", "wb") as full:
+            result = self.run_guest(guests.debug_exit(4, guests.say(b"x", 0x3F8)), stdout=full)
+        self.full(result, 9, "serial output to standard output")
+
+    def test_full_success(self):
+        """a full disk makes of status 0 a status 2"""
+        guest = guests.reset(guests.say(b"x"))
+        self.full(self.run_guest(guest, *QUIET, "--no-reboot", "--debugcon", "file:/dev/full"), USAGE, "'/dev/full'")
+
+    def test_full_file_system(self):
+        """a file system that fills up while the guest writes: one line, what fitted is there, Ctrl-C ends it"""
+        if not harness.mounts():
+            self.skipTest("cannot mount here")
+        os.mkdir("small")
+        script = 'mount -t tmpfs -o size=64k none small && exec "$0" "$@"'
+        process = self.start_guest(guests.FLOOD, *QUIET, "--debugcon", "file:small/log",
+                                   prefix=["unshare", "-m", "sh", "-c", script])
+        line = process.stderr.readline().decode()
+        self.check_line(line, "debugcon output to 'small/log'", "No space left on device", "further output is dropped")
+        self.assertEqual(os.stat(f"/proc/{process.pid}/root{self.directory}/small/log").st_size, 65536)
+        process.send_signal(signal.SIGINT)
+        result = self.end(process)
+        self.assertEqual((result.status, result.err), (130, ""))
+
+    def test_file_limit(self):
+        """a file size limit is an error like a full disk, not a signal"""
+        process = self.start_guest(guests.FLOOD, *QUIET, "--debugcon", "file:log",
+                                   preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (10000, 10000)))
+        self.check_line(process.stderr.readline().decode(), "'log'", "File too large")
+        process.terminate()
+        result = self.end(process)
+        self.assertEqual((result.status, result.err, len(self.read("log"))), (143, "", 10000))
+
+    def test_reader_gone(self):
+        """a reader of standard output that goes away: one line, the guest goes on"""
+        process = self.start_guest(guests.FLOOD, *QUIET, "--debugcon", "stdio")
+        process.stdout.read(100)
+        process.stdout.close()
+        process.stdout = None
+        self.check_line(process.stderr.readline().decode(), "standard output", "Broken pipe")
+        self.assertIsNone(process.poll())
+        process.terminate()
+        result = self.end(process)
+        self.assertEqual((result.status, result.err), (143, ""))
+
+    def test_reader_slow(self):
+        """a reader that does not read holds up the end for two seconds at most"""
+        process = self.start_guest(guests.FLOOD, *QUIET, "--debugcon", "stdio")
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        self.assertEqual(process.wait(4), 130)
+
+
+@harness.needs_kvm
+class Sockets(Case):
+    def connect(self, path="socket"):
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(5)
+        client.connect(path)
+        return client
+
+    def listening(self, path="socket", **how):
+        process = self.start_guest(guests.ECHO, "--serial", f"unix:{path}", **how)
+        self.wait_for("socket", lambda: os.path.exists(path) or process.poll() is not None)
+        return process
+
+    def receive(self, client, size):
+        data = b""
+        while len(data) < size:
+            more = client.recv(size - len(data))
+            self.assertTrue(more, f"the connection ended after {data!r}")
+            data += more
+        return data
+
+    def echo(self, client, text):
+        client.sendall(text)
+        self.assertEqual(self.receive(client, len(text)), text)
+
+    def test_echo(self):
+        """unix: what was said before the first client, an echo, a second client after the first; gone at the end"""
+        process = self.listening()
+        client = self.connect()
+        self.assertEqual(self.receive(client, 1), b"!")
+        self.echo(client, b"first" * 100)
+        client.close()
+        client = self.connect()
+        self.echo(client, b"second")
+        client.sendall(b"q")
+        result = self.end(process)
+        self.assertEqual((result.status, result.out, result.err), (11, "", ""))
+        self.assertEqual(client.recv(1), b"")
+        self.assertFalse(os.path.exists("socket"))
+
+    def test_two_clients(self):
+        """unix: a second client waits until the first has gone"""
+        process = self.listening()
+        first = self.connect()
+        self.receive(first, 1)
+        second = self.connect()
+        second.sendall(b"later")
+        self.echo(first, b"sooner")
+        first.close()
+        self.assertEqual(self.receive(second, 5), b"later")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_stale(self):
+        """unix: a socket that nobody serves any more is replaced"""
+        old = socket.socket(socket.AF_UNIX)
+        old.bind("socket")
+        old.close()
+        process = self.start_guest(guests.ECHO, "--serial", "unix:socket")
+        self.wait_for("a new socket", lambda: self.accepts() or process.poll() is not None)
+        self.receive(self.connect(), 1)
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+        self.assertFalse(os.path.exists("socket"))
+
+    def accepts(self):
+        try:
+            with socket.socket(socket.AF_UNIX) as probe:
+                probe.connect("socket")
+            return True
+        except OSError:
+            return False
+
+    def test_killed(self):
+        """unix: what a killed ringvmm leaves does not keep the next from starting"""
+        process = self.listening()
+        process.kill()
+        self.assertEqual(self.end(process).status, -signal.SIGKILL)
+        self.assertTrue(os.path.exists("socket"))
+        process = self.start_guest(guests.ECHO, "--serial", "unix:socket")
+        self.wait_for("a new socket", self.accepts)
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_in_use(self):
+        """unix: a socket that somebody serves is left to them"""
+        with socket.socket(socket.AF_UNIX) as server:
+            server.bind("socket")
+            server.listen()
+            self.refuse([*self.firmware(guests.ENDLESS), "--serial", "unix:socket"], "--serial",
+                        "cannot listen on 'socket'", "another process does")
+            self.assertTrue(os.path.exists("socket"))
+
+    def test_not_socket(self):
+        """unix: a file in the way is left alone"""
+        self.write("socket", b"precious")
+        self.refuse([*self.firmware(guests.ENDLESS), "--serial", "unix:socket"], "--serial", "'socket'",
+                    "not a socket")
+        self.assertEqual(self.read("socket"), b"precious")
+
+    def test_two_machines(self):
+        """two at once: on different sockets both work, on the same one the second says so"""
+        machines = [self.listening("a"), self.listening("b")]
+        clients = [self.connect("a"), self.connect("b")]
+        for client, text in zip(clients, (b"this", b"that")):
+            self.receive(client, 1)
+            self.echo(client, text)
+        self.refuse([*self.firmware(guests.ECHO), "--serial", "unix:a"], "cannot listen on 'a'", "another process does")
+        self.echo(clients[0], b"undisturbed")
+        for client, machine in zip(clients, machines):
+            client.sendall(b"q")
+            self.assertEqual(self.end(machine).status, 11)
+        self.assertEqual(sorted(os.listdir(".")), ["firmware.bin"])
+
+
+@harness.needs_kvm
+class Stats(Case):
+    def test_table(self):
+        """--stats table: on standard error, the ports that the guest used"""
+        result = self.run_guest(guests.debug_exit(4, guests.say(b"x" * 10)), *QUIET, "--stats", "table")
+        self.assertEqual((result.status, result.out), (9, ""))
+        for part in ("back end", "IO Port Access", "0x402:POUT", "0x501:POUT", "Lock waits"):
+            self.assertIn(part, result.err)
+
+    def test_json(self):
+        """--stats json:FILE: valid, and it counts what the guest did"""
+        result = self.run_guest(guests.debug_exit(4, guests.say(b"x" * 10)), *QUIET, "--stats", "json:report")
+        if "jansson" in result.err:
+            self.skipTest("built without JSON")
+        self.assertEqual((result.status, result.out, result.err), (9, "", ""))
+        report = json.loads(self.read("report"))
+        self.assertIn("0x402", json.dumps(report))
+
+    def test_stdout_closed(self):
+        """--stats table with standard output closed: it needs none"""
+        result = self.run_guest(guests.debug_exit(4), *QUIET, "--stats", "table", stdout=None,
+                                preexec_fn=lambda: os.close(1))
+        self.assertEqual(result.status, 9)
+        self.assertIn("IO Port Access", result.err)
+
+    def test_full(self):
+        """--stats to a full disk: one line; the guest's verdict stands, success does not"""
+        for form in ("table", "json"):
+            for guest, status in [(guests.debug_exit(4), 9), (guests.reset(), USAGE)]:
+                with self.subTest(form=form, status=status):
+                    result = self.run_guest(guest, *QUIET, "--no-reboot", "--stats", f"{form}:/dev/full")
+                    if "jansson" in result.err:
+                        self.skipTest("built without JSON")
+                    self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
+                    self.check_line(result.lines[0], "--stats", "/dev/full", "No space left on device")
+
+    def test_directory(self):
+        """--stats into a directory that is not there: refused before the start"""
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "json:no/report"], "--stats 'no/report'",
+                    "its directory does not exist")
+
+    def test_kept(self):
+        """a start that fails leaves the last run's statistics alone"""
+        self.write("report", b"the last run's")
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "table:report"], "/dev/kvm",
+                    env=harness.without_kvm())
+        self.assertEqual(self.read("report"), b"the last run's")
+
+
+@harness.needs_kvm
+class Nvram(Case):
+    NVRAM = ["--rtc", "nvram=cmos"]
+
+    def test_kept(self):
+        """nvram: made, 128 bytes, kept from run to run, either way of ending"""
+        for count, teardown in enumerate(("async", "sync", "async"), 1):
+            result = self.run_guest(guests.COUNT, *QUIET, *self.NVRAM, "--teardown", teardown)
+            self.assertEqual((result.status, result.err), (count << 1 | 1, ""))
+            self.assertEqual(len(self.read("cmos")), 128)
+            self.assertEqual(self.read("cmos")[0x40], count)
+
+    def test_not_kept(self):
+        """without nvram nothing is kept"""
+        for _ in range(2):
+            self.assertEqual(self.run_guest(guests.COUNT, *QUIET).status, 3)
+
+    def test_size(self):
+        """nvram of the wrong size is refused and left alone"""
+        for size in (1, 127, 129, 114):
+            self.write("cmos", b"x" * size)
+            with self.subTest(size=size):
+                self.refuse([*self.firmware(guests.COUNT), *QUIET, *self.NVRAM], "nvram=cmos", "128 bytes")
+                self.assertEqual(self.read("cmos"), b"x" * size)
+
+    def test_empty(self):
+        """nvram that is empty counts as new"""
+        self.write("cmos", b"")
+        self.assertEqual(self.run_guest(guests.COUNT, *QUIET, *self.NVRAM).status, 3)
+        self.assertEqual(len(self.read("cmos")), 128)
+
+    def test_locked(self):
+        """nvram that another machine uses is refused, and free when that one has ended"""
+        process = self.start_guest(guests.ECHO, *self.NVRAM)
+        self.assertEqual(process.stdout.read(1), b"!")
+        self.refuse([*self.firmware(guests.COUNT), *QUIET, *self.NVRAM], "nvram=cmos",
+                    "another virtual machine uses it")
+        self.assertEqual(self.end(process, data=b"q").status, 11)
+        self.assertEqual(self.run_guest(guests.COUNT, *QUIET, *self.NVRAM).status, 3)
+
+    def test_full(self):
+        """nvram on a full disk: one line, the guest goes on"""
+        result = self.run_guest(guests.COUNT, *QUIET, *self.NVRAM,
+                                preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)))
+        self.assertEqual((result.status, len(result.lines)), (3, 1), result.err)
+        self.check_line(result.lines[0], "nvram=cmos", "cannot be written", "lost")
+
+
+if __name__ == "__main__":
+    harness.main()

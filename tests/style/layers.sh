@@ -1,0 +1,25 @@
+#!/bin/sh
+# SPDX-License-Identifier: BSD-2-Clause
+# The arrows between the layers go one way only: vmm -> ringd -> the device interface <- devices.
+set -eu
+cd "$1"
+status=0
+forbid() { # WHAT PATTERN FILE...
+	what=$1 pattern=$2
+	shift 2
+	if grep -nE "$pattern" "$@"; then
+		echo "$what"
+		status=1
+	fi
+}
+forbid 'device models reach nothing outside' \
+	'#include[ \t]*[<"](linux/|ev\.h|sys/|unistd|pthread|fcntl|signal|time\.h|vmm/|ringd/(ringd|kvm_mmio2)\.h)' src/devices/*.[ch]
+forbid 'src/ringd must not know the VMM or a device model' '#include[ \t]*[<"](vmm|devices)/' src/ringd/*.[ch]
+forbid 'include/ is public: it includes nothing from src/' '#include[ \t]*"' include/ringd/*.h
+for file in $(find src include bench tests -name '*.[ch]' -o -name '*.S'); do
+	head -n 1 "$file" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || {
+		echo "$file: no SPDX line at its head"
+		status=1
+	}
+done
+exit $status
