@@ -153,22 +153,24 @@ static void print_rings(const struct report *report, FILE *stream)
     struct ringd *rd = report->machine->vm->ringd;
     if (!ringd_ring_count(rd))
         return;
-    fprintf(stream, "\n%-15s %-6s %10s %7s %8s %5s %5s %5s | replay latency at most: %8s %10s %10s %10s\n", "Ring",
-            "State", "Entries", "By vCPU", "Batch", "Max", "Full", "Bad", "p50", "p99", "p99.9", "max");
+    fprintf(stream, "\nRings (replay latency: at most so many us; docs/statistics.md)\n");
+    fprintf(stream, "%-14s %-5s %10s %7s %7s %4s %5s %4s %9s %9s %9s %9s %8s %7s %8s %8s %7s\n", "Ring", "State",
+            "Entries", "By vCPU", "Batch", "Max", "Full", "Bad", "p50", "p99", "p99.9", "max", "Wake-ups", "Wasted",
+            "Looks", "Empty", "Changes");
     for (unsigned i = 0; i < ringd_ring_count(rd); i++) {
         struct ringd_ring_stats s;
-        if (ringd_ring_stats(rd, i, &s) || (!s.entries && !s.bad && !s.full_exits))
+        if (ringd_ring_stats(rd, i, &s))
             continue;
-        fprintf(stream, "%-15s %-6s %10llu %6.1f%% %8.2f %5llu %5llu %5llu | %31.1fus %8.1fus %8.1fus %8.1fus\n",
-                s.name, s.state, (unsigned long long)s.entries,
-                s.entries ? 100.0 * (double)s.entries_vcpu / (double)s.entries : 0,
-                s.batches ? (double)s.entries / (double)s.batches : 0, (unsigned long long)s.batch_max,
-                (unsigned long long)s.full_exits, (unsigned long long)s.bad, (double)s.latency.p50 / 1e3,
-                (double)s.latency.p99 / 1e3, (double)s.latency.p999 / 1e3, (double)s.latency.max / 1e3);
-        fprintf(stream,
-                "%-15s wake-ups %llu (for nothing %llu), timed looks %llu (empty %llu), changes of state %llu\n", "",
-                (unsigned long long)s.wakeups, (unsigned long long)s.wakeups_wasted, (unsigned long long)s.looks,
-                (unsigned long long)s.looks_empty, (unsigned long long)s.switches);
+        fprintf(
+            stream,
+            "%-14s %-5s %10llu %6.1f%% %7.2f %4llu %5llu %4llu %9.1f %9.1f %9.1f %9.1f %8llu %7llu %8llu %8llu %7llu\n",
+            s.name, s.state, (unsigned long long)s.entries,
+            s.entries ? 100.0 * (double)s.entries_vcpu / (double)s.entries : 0,
+            s.batches ? (double)s.entries / (double)s.batches : 0, (unsigned long long)s.batch_max,
+            (unsigned long long)s.full_exits, (unsigned long long)s.bad, (double)s.latency.p50 / 1e3,
+            (double)s.latency.p99 / 1e3, (double)s.latency.p999 / 1e3, (double)s.latency.max / 1e3,
+            (unsigned long long)s.wakeups, (unsigned long long)s.wakeups_wasted, (unsigned long long)s.looks,
+            (unsigned long long)s.looks_empty, (unsigned long long)s.switches);
     }
 }
 

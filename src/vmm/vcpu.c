@@ -209,11 +209,11 @@ static void *vcpu_thread(void *arg)
     struct exit_stat *stat = NULL;
     uint64_t start = 0;
     for (;;) {
-        /* Sequentially consistent: vm_stop() stores, then kicks; a kick before this look is seen by KVM_RUN. */
-        if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST) && !vm_gate(vm))
-            break;
         if (stat)
             exit_stat_add(stat, cycles_now() - start);
+        /* Sequentially consistent: vm_stop() stores, then kicks; a kick before this look is seen by KVM_RUN. */
+        if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST) && !vm_gate(vm))
+            return NULL;
         int ret = ioctl(vcpu->fd, KVM_RUN, 0);
         int error = errno;
         start = cycles_now();
@@ -221,9 +221,6 @@ static void *vcpu_thread(void *arg)
         if (__builtin_expect(__atomic_load_n(&vm->pending, __ATOMIC_ACQUIRE), 0))
             machine_apply(vm->machine);
     }
-    if (stat)
-        exit_stat_add(stat, cycles_now() - start);
-    return NULL;
 }
 
 int vcpu_start(struct vcpu *vcpu)

@@ -34,7 +34,8 @@ struct sim {
     uint64_t last_replay_ns;
     unsigned phase;
     uint64_t seed;
-    struct sim_action (*next)(struct sim *sim, const struct sim_action *last);
+    /* What comes after `action`; a guest that waits for its entries' replay says UINT64_MAX and is asked again. */
+    struct sim_action (*next)(struct sim *sim);
     struct sim_action action;
 };
 
@@ -83,14 +84,14 @@ static inline void sim_serve(struct sim *sim)
 }
 
 static inline void sim_init(struct sim *sim, uint64_t bound_ns, bool notifies,
-                            struct sim_action (*next)(struct sim *sim, const struct sim_action *last))
+                            struct sim_action (*next)(struct sim *sim))
 {
     struct moderation_config config = {
         .bound_ns = bound_ns, .capacity = SIM_CAPACITY, .notifies = notifies, .enabled = true};
     *sim = (struct sim){.now = 1000000000, .wake_at = UINT64_MAX, .next = next, .seed = bound_ns};
     moderation_init(&sim->moderation, &config, sim->now);
-    struct sim_action start = {.at_ns = sim->now};
-    sim->action = next(sim, &start);
+    sim->action.at_ns = sim->now;
+    sim->action = next(sim);
 }
 
 /* Runs for `ns`. The guest goes first when both are due at the same time. */
@@ -100,20 +101,23 @@ static inline void sim_run(struct sim *sim, uint64_t ns)
     for (;;) {
         uint64_t look = sim->moderation.next_look_ns;
         uint64_t serve = look == UINT64_MAX ? sim->wake_at : look + SIM_LATE_NS;
-        uint64_t at = sim->action.at_ns <= serve ? sim->action.at_ns : serve;
+        bool guest = sim->action.at_ns <= serve;
+        uint64_t at = guest ? sim->action.at_ns : serve;
         if (at > end)
             break;
         sim->now = at > sim->now ? at : sim->now;
-        if (sim->action.at_ns <= serve) {
+        if (guest) {
             sim_act(sim);
+            sim->action = sim->next(sim);
         } else {
-            *(look == UINT64_MAX ? &sim->wakeups : &sim->looks) += 1;
+            if (look == UINT64_MAX)
+                sim->wakeups++;
+            else
+                sim->looks++;
             sim_serve(sim);
+            if (sim->action.at_ns == UINT64_MAX)
+                sim->action = sim->next(sim);
         }
-        struct sim_action last = sim->action;
-        if (sim->action.at_ns <= sim->now)
-            last.at_ns = sim->now;
-        sim->action = sim->next(sim, &last);
     }
     sim->now = end;
 }
