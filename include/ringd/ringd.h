@@ -175,8 +175,12 @@ struct ringd_ring_stats {
 struct ringd_region_stats {
     uint64_t addr; /* valid when mapped */
     bool mapped;
-    bool zone;       /* writes here are really posted */
-    uint64_t posted; /* writes replayed from the ring */
+    bool zone;                              /* writes here are really posted */
+    uint64_t posted;                        /* writes replayed from the ring */
+    uint64_t batches;                       /* runs of them that were replayed one after the other */
+    uint64_t batch_max;                     /* writes in the longest */
+    uint64_t full_exits;                    /* posted writes that arrived as exits because there was no room */
+    struct ringd_histogram_summary latency; /* as for rings */
 };
 
 struct ringd_lock_stats {

@@ -13,7 +13,6 @@ static void ring_init(struct ring *ring, struct ringd *rd, const char *name, str
     ring->lock = lock ? lock : &ring->own_lock;
     ring->shared = !lock;
     ring_cursor_init(&ring->cursor, ring->back.page);
-    histogram_init(&ring->latency);
     ring->known_empty = cycles_now();
 }
 
@@ -54,6 +53,19 @@ static bool any_posted(const struct ringd_device_ops *ops)
     return false;
 }
 
+static bool alloc_posted(struct ringd_dev *dev)
+{
+    for (unsigned i = 0; i < dev->ops->region_count; i++) {
+        if (!(dev->ops->regions[i].flags & RINGD_POSTED))
+            continue;
+        dev->regions[i].posted = calloc(1, sizeof(*dev->regions[i].posted));
+        if (!dev->regions[i].posted)
+            return false;
+        histogram_init(&dev->regions[i].posted->latency);
+    }
+    return true;
+}
+
 static int check_ops(const struct ringd_device_ops *ops)
 {
     if (!ops->name || !ops->create || !ops->destroy || !ops->read || !ops->write || !ops->reset ||
@@ -72,6 +84,8 @@ static void dev_free(struct ringd_dev *dev)
     if (dev->self)
         dev->ops->destroy(dev->self);
     pthread_mutex_destroy(&dev->lock.mutex);
+    for (unsigned i = 0; dev->regions && i < dev->ops->region_count; i++)
+        free(dev->regions[i].posted);
     free(dev->regions);
     free(dev->deadlines);
     free(dev);
@@ -99,7 +113,7 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
     ret = lock_init(&dev->lock, rd->config.priority > 0);
     dev->regions = calloc(ops->region_count ? ops->region_count : 1, sizeof(*dev->regions));
     dev->deadlines = calloc(ops->timer_count ? ops->timer_count : 1, sizeof(*dev->deadlines));
-    if (ret || !dev->regions || !dev->deadlines) {
+    if (ret || !dev->regions || !dev->deadlines || !alloc_posted(dev)) {
         dev_free(dev);
         return -ENOMEM;
     }

@@ -37,6 +37,16 @@ void histogram_add(struct histogram *h, uint64_t value, uint32_t weight)
     h->buckets[histogram_bucket(value)] += weight;
 }
 
+void histogram_merge(struct histogram *h, const struct histogram *from)
+{
+    h->count += from->count;
+    h->sum += from->sum;
+    h->min = from->min < h->min ? from->min : h->min;
+    h->max = from->max > h->max ? from->max : h->max;
+    for (unsigned i = 0; i < HISTOGRAM_BUCKETS; i++)
+        h->buckets[i] += from->buckets[i];
+}
+
 uint64_t histogram_quantile(const struct histogram *h, double fraction)
 {
     if (!h->count)

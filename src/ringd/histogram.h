@@ -21,6 +21,8 @@ struct histogram {
 void histogram_init(struct histogram *h);
 /* Adds `weight` samples of `value`. */
 void histogram_add(struct histogram *h, uint64_t value, uint32_t weight);
+/* Adds all samples of `from`. */
+void histogram_merge(struct histogram *h, const struct histogram *from);
 /* The upper edge of the bucket that holds the sample of rank `fraction` (0 to 1), never above max; 0 when empty. */
 uint64_t histogram_quantile(const struct histogram *h, double fraction);
 /* The bucket of a value and the largest value of a bucket; for tests. */

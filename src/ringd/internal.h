@@ -59,7 +59,6 @@ struct ring {
     struct zone *zones;
     unsigned zone_count;
     uint64_t entries, batches, batch_max, bad;
-    struct histogram latency; /* cycles */
 
     /* Written under the consumer lock, read by the ring thread without it: atomic, relaxed. Late by one look is fine.
      */
@@ -79,14 +78,19 @@ struct ring {
     ev_io io;
 };
 
+/* What is known of a posted region's writes. Under the device's lock. */
+struct region_posted {
+    uint64_t count, batches, batch_max, full_exits;
+    struct histogram latency; /* cycles */
+};
+
 struct region_state {
     /* Under rd->map_lock. */
     uint64_t addr;
     bool mapped;
     /* Written under rd->map_lock and the consumer lock, read under either. */
     bool zone;
-    /* Under the device's lock. */
-    uint64_t posted;
+    struct region_posted *posted; /* NULL for a region that is not posted */
 };
 
 struct dev_env {

@@ -80,26 +80,48 @@ static void hold_device(const struct ring *ring, struct ringd_dev **held, struct
         pthread_mutex_lock(&dev->lock.mutex);
 }
 
+/* Counts a run of writes to one zone; its device's lock is held. */
+static void count_run(const struct zone *zone, unsigned run, uint64_t age)
+{
+    struct region_posted *posted = zone->dev->regions[zone->region].posted;
+    posted->count += run;
+    posted->batches++;
+    if (run > posted->batch_max)
+        posted->batch_max = run;
+    histogram_add(&posted->latency, age, run);
+}
+
 unsigned ring_replay(struct ring *ring, bool yield)
 {
-    uint64_t now = cycles_now();
+    uint64_t now = cycles_now(), since = load_relaxed(&ring->known_empty);
+    uint64_t age = now > since ? now - since : 0;
     uint32_t pending = ring_pending(&ring->cursor);
     uint32_t max = yield && pending > RING_BATCH ? RING_BATCH : pending;
+    const struct zone *current = NULL;
     struct ringd_dev *held = NULL;
+    unsigned run = 0;
 
     for (uint32_t i = 0; i < max; i++) {
         struct ringd_ring_entry entry = ring_peek(&ring->cursor);
         const struct zone *zone = find_zone(ring, &entry);
         uint64_t value;
         if (zone && ring_entry_value(&entry, &value)) {
-            hold_device(ring, &held, zone->dev);
+            if (zone != current) {
+                if (run)
+                    count_run(current, run, age);
+                current = zone;
+                run = 0;
+                hold_device(ring, &held, zone->dev);
+            }
             region_write(zone->dev, zone->region, entry.addr - zone->addr, entry.len, value);
-            zone->dev->regions[zone->region].posted++;
+            run++;
         } else {
             ring->bad++;
         }
         ring_advance(&ring->cursor);
     }
+    if (run)
+        count_run(current, run, age);
     hold_device(ring, &held, NULL);
 
     if (max) {
@@ -107,8 +129,6 @@ unsigned ring_replay(struct ring *ring, bool yield)
         ring->batches++;
         if (max > ring->batch_max)
             ring->batch_max = max;
-        uint64_t since = load_relaxed(&ring->known_empty);
-        histogram_add(&ring->latency, now > since ? now - since : 0, max);
     }
     if (max == pending)
         store_relaxed(&ring->known_empty, now);
@@ -161,8 +181,10 @@ static void write_visit(struct ringd_dev *dev, unsigned region, uint64_t offset,
                         bool whole)
 {
     visit(dev);
-    if (whole && dev->regions[region].zone) /* KVM would have recorded it, had there been room */
+    if (whole && dev->regions[region].zone) { /* KVM would have recorded it, had there been room */
+        dev->regions[region].posted->full_exits++;
         __atomic_fetch_add(&dev->ring->full_exits, 1, __ATOMIC_RELAXED);
+    }
     region_write(dev, region, offset, width, value);
     pthread_mutex_unlock(&dev->lock.mutex);
 }

@@ -24,6 +24,23 @@ static void summarize(const struct histogram *h, double rate, struct ringd_histo
     out->max = to_ns(h->max, rate);
 }
 
+/* The latency of all writes that a ring has carried: of its devices' posted regions. No lock held. */
+static void merge_latency(const struct ring *ring, struct histogram *out)
+{
+    const struct ringd *rd = ring->rd;
+    histogram_init(out);
+    for (unsigned i = 0; i < rd->device_count; i++) {
+        struct ringd_dev *dev = rd->devices[i];
+        if (dev->ring != ring)
+            continue;
+        pthread_mutex_lock(&dev->lock.mutex);
+        for (unsigned j = 0; j < dev->ops->region_count; j++)
+            if (dev->regions[j].posted)
+                histogram_merge(out, &dev->regions[j].posted->latency);
+        pthread_mutex_unlock(&dev->lock.mutex);
+    }
+}
+
 unsigned ringd_ring_count(struct ringd *rd)
 {
     return rd->ring_count;
@@ -34,19 +51,20 @@ int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *
     if (index >= rd->ring_count)
         return -ENOENT;
     struct ring *ring = rd->rings[index];
-    double rate = cycles_to_ns(&rd->base);
+    struct histogram latency;
     memset(out, 0, sizeof(*out));
+    merge_latency(ring, &latency);
+    summarize(&latency, cycles_to_ns(&rd->base), &out->latency);
     pthread_mutex_lock(&ring->lock->mutex);
     out->name = ring->name;
-    out->state = moderation_state_name(load_relaxed(&ring->state));
     out->entries = ring->entries;
-    out->entries_vcpu = load_relaxed(&ring->vcpu_entries);
     out->batches = ring->batches;
     out->batch_max = ring->batch_max;
     out->bad = ring->bad + load_relaxed(&ring->cursor.bad);
-    out->full_exits = load_relaxed(&ring->full_exits);
-    summarize(&ring->latency, rate, &out->latency);
     pthread_mutex_unlock(&ring->lock->mutex);
+    out->state = moderation_state_name(load_relaxed(&ring->state));
+    out->entries_vcpu = load_relaxed(&ring->vcpu_entries);
+    out->full_exits = load_relaxed(&ring->full_exits);
     out->wakeups = load_relaxed(&ring->wakeups);
     out->wakeups_wasted = load_relaxed(&ring->wakeups_wasted);
     out->looks = load_relaxed(&ring->looks);
@@ -59,11 +77,18 @@ int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_regi
 {
     if (region >= dev->ops->region_count)
         return -ENOENT;
+    double rate = cycles_to_ns(&dev->rd->base);
     pthread_mutex_lock(&dev->rd->map_lock);
     pthread_mutex_lock(&dev->lock.mutex);
     const struct region_state *state = &dev->regions[region];
-    *out = (struct ringd_region_stats){
-        .addr = state->addr, .mapped = state->mapped, .zone = state->zone, .posted = state->posted};
+    *out = (struct ringd_region_stats){.addr = state->addr, .mapped = state->mapped, .zone = state->zone};
+    if (state->posted) {
+        out->posted = state->posted->count;
+        out->batches = state->posted->batches;
+        out->batch_max = state->posted->batch_max;
+        out->full_exits = state->posted->full_exits;
+        summarize(&state->posted->latency, rate, &out->latency);
+    }
     pthread_mutex_unlock(&dev->lock.mutex);
     pthread_mutex_unlock(&dev->rd->map_lock);
     return 0;

@@ -48,11 +48,15 @@ void nvram_file_store(struct nvram_file *file, const uint8_t image[NVRAM_BYTES])
         now[i] = __atomic_load_n(&image[i], __ATOMIC_RELAXED);
     if (!memcmp(now, file->stored, NVRAM_BYTES))
         return;
-    if (pwrite(file->fd, now, NVRAM_BYTES, 0) == (ssize_t)NVRAM_BYTES) {
+    ssize_t written = pwrite(file->fd, now, NVRAM_BYTES, 0);
+    if (written == (ssize_t)NVRAM_BYTES) {
         memcpy(file->stored, now, NVRAM_BYTES);
     } else if (!file->failed) {
+        char what[160];
+        snprintf(what, sizeof(what), "cannot be written (%s); the guest's settings will be lost",
+                 strerror(written < 0 ? errno : ENOSPC));
         file->failed = 1;
-        complain(file, "cannot be written; the guest's settings will be lost");
+        complain(file, what);
     }
 }
 

@@ -50,6 +50,8 @@ static void add_rows(struct report *report, const struct machine_device *device,
             row->kind = port ? (write ? "POUT" : "PIN") : write ? "MMIO-W" : "MMIO-R";
             row->zone = stats.zone && write;
             row->posted = posted_here ? stats.posted : 0;
+            if (posted_here)
+                row->region = stats;
             row->stat = *stat;
         }
     }
@@ -148,29 +150,46 @@ static void print_exits(const struct report *report, FILE *stream)
     }
 }
 
+static void print_posted(const struct report *report, FILE *stream)
+{
+    unsigned shown = 0;
+    for (unsigned i = 0; i < report->row_count; i++) {
+        const struct report_row *row = &report->rows[i];
+        const struct ringd_region_stats *s = &row->region;
+        if (!row->posted)
+            continue;
+        if (!shown++)
+            fprintf(stream,
+                    "\nPosted writes (replay latency: at most so many us; docs/statistics.md)\n"
+                    "%-23s %-22s %10s %8s %5s %6s %9s %9s %9s %9s\n",
+                    "IO Port Access", "Device", "Posted", "Batch", "Max", "Full", "p50", "p99", "p99.9", "max");
+        char where[64];
+        snprintf(where, sizeof(where), "%s:%s", row->where, row->kind);
+        fprintf(stream, "%-23s %-22s %10llu %8.2f %5llu %6llu %9.1f %9.1f %9.1f %9.1f\n", where, row->device,
+                (unsigned long long)s->posted, (double)s->posted / (double)s->batches, (unsigned long long)s->batch_max,
+                (unsigned long long)s->full_exits, (double)s->latency.p50 / 1e3, (double)s->latency.p99 / 1e3,
+                (double)s->latency.p999 / 1e3, (double)s->latency.max / 1e3);
+    }
+}
+
 static void print_rings(const struct report *report, FILE *stream)
 {
     struct ringd *rd = report->machine->vm->ringd;
     if (!ringd_ring_count(rd))
         return;
-    fprintf(stream, "\nRings (replay latency: at most so many us; docs/statistics.md)\n");
-    fprintf(stream, "%-14s %-5s %10s %7s %7s %4s %5s %4s %9s %9s %9s %9s %8s %7s %8s %8s %7s\n", "Ring", "State",
-            "Entries", "By vCPU", "Batch", "Max", "Full", "Bad", "p50", "p99", "p99.9", "max", "Wake-ups", "Wasted",
-            "Looks", "Empty", "Changes");
+    fprintf(stream, "\n%-15s %-5s %10s %8s %8s %5s %6s %5s %9s %8s %8s %8s %8s\n", "Ring", "State", "Entries",
+            "By vCPU", "Batch", "Max", "Full", "Bad", "Wake-ups", "Wasted", "Looks", "Empty", "Changes");
     for (unsigned i = 0; i < ringd_ring_count(rd); i++) {
         struct ringd_ring_stats s;
         if (ringd_ring_stats(rd, i, &s))
             continue;
-        fprintf(
-            stream,
-            "%-14s %-5s %10llu %6.1f%% %7.2f %4llu %5llu %4llu %9.1f %9.1f %9.1f %9.1f %8llu %7llu %8llu %8llu %7llu\n",
-            s.name, s.state, (unsigned long long)s.entries,
-            s.entries ? 100.0 * (double)s.entries_vcpu / (double)s.entries : 0,
-            s.batches ? (double)s.entries / (double)s.batches : 0, (unsigned long long)s.batch_max,
-            (unsigned long long)s.full_exits, (unsigned long long)s.bad, (double)s.latency.p50 / 1e3,
-            (double)s.latency.p99 / 1e3, (double)s.latency.p999 / 1e3, (double)s.latency.max / 1e3,
-            (unsigned long long)s.wakeups, (unsigned long long)s.wakeups_wasted, (unsigned long long)s.looks,
-            (unsigned long long)s.looks_empty, (unsigned long long)s.switches);
+        fprintf(stream, "%-15s %-5s %10llu %7.1f%% %8.2f %5llu %6llu %5llu %9llu %8llu %8llu %8llu %8llu\n", s.name,
+                s.state, (unsigned long long)s.entries,
+                s.entries ? 100.0 * (double)s.entries_vcpu / (double)s.entries : 0,
+                s.batches ? (double)s.entries / (double)s.batches : 0, (unsigned long long)s.batch_max,
+                (unsigned long long)s.full_exits, (unsigned long long)s.bad, (unsigned long long)s.wakeups,
+                (unsigned long long)s.wakeups_wasted, (unsigned long long)s.looks, (unsigned long long)s.looks_empty,
+                (unsigned long long)s.switches);
     }
 }
 
@@ -214,6 +233,7 @@ int report_print_table(const struct report *report, FILE *stream)
             report->backend, report->reason, report->vcpus, report->vcpus == 1 ? "" : "s", report->seconds,
             (unsigned long long)report->exits, (unsigned long long)ringd_thread_wakeups(report->machine->vm->ringd));
     print_exits(report, stream);
+    print_posted(report, stream);
     print_rings(report, stream);
     print_devices(report, stream);
     print_kvm(report, stream);

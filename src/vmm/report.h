@@ -11,11 +11,12 @@
 
 /* One line of the exit table. */
 struct report_row {
-    char where[48];   /* "0x70" or "0xfed00000-0xfed003ff" */
-    char device[48];  /* "rtc index" */
-    const char *kind; /* "POUT", "PIN", "MMIO W", "MMIO R", or an exit reason */
-    bool zone;        /* writes here are posted */
-    uint64_t posted;  /* replayed from a ring: no exits */
+    char where[48];                   /* "0x70" or "0xfed00000-0xfed003ff" */
+    char device[48];                  /* "rtc index" */
+    const char *kind;                 /* "POUT", "PIN", "MMIO W", "MMIO R", or an exit reason */
+    bool zone;                        /* writes here are posted */
+    uint64_t posted;                  /* replayed from a ring: no exits */
+    struct ringd_region_stats region; /* of the posted writes, in the region's first row */
     struct exit_stat stat;
 };
 

@@ -26,6 +26,13 @@ static double ns(const struct report *report, double cycles)
     return cycles * report->ns_per_cycle;
 }
 
+static json_t *latency_json(const struct ringd_histogram_summary *h)
+{
+    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "count", number(h->count), "min", number(h->min), "avg",
+                     number(h->avg), "p50", number(h->p50), "p99", number(h->p99), "p999", number(h->p999), "max",
+                     number(h->max));
+}
+
 static json_t *exits_json(const struct report *report)
 {
     json_t *rows = json_array();
@@ -33,22 +40,21 @@ static json_t *exits_json(const struct report *report)
         const struct report_row *row = &report->rows[i];
         const struct exit_stat *stat = &row->stat;
         double count = (double)stat->count;
-        json_array_append_new(
-            rows, json_pack("{s:s, s:s, s:s, s:o, s:b, s:o, s:f, s:f, s:f, s:f, s:f}", "where", row->where, "device",
-                            row->device, "direction", row->kind, "samples", number(stat->count), "posting", row->zone,
-                            "posted", number(row->posted), "total_ns", ns(report, (double)stat->cycles), "min_ns",
-                            ns(report, (double)stat->cycles_min), "max_ns", ns(report, (double)stat->cycles_max),
-                            "avg_ns", stat->count ? ns(report, (double)stat->cycles / count) : 0.0, "spread_percent",
-                            exit_stat_spread(stat)));
+        json_t *object = json_pack(
+            "{s:s, s:s, s:s, s:o, s:b, s:o, s:f, s:f, s:f, s:f, s:f}", "where", row->where, "device", row->device,
+            "direction", row->kind, "samples", number(stat->count), "posting", row->zone, "posted", number(row->posted),
+            "total_ns", ns(report, (double)stat->cycles), "min_ns", ns(report, (double)stat->cycles_min), "max_ns",
+            ns(report, (double)stat->cycles_max), "avg_ns",
+            stat->count ? ns(report, (double)stat->cycles / count) : 0.0, "spread_percent", exit_stat_spread(stat));
+        if (row->posted) {
+            json_object_set_new(object, "batches", number(row->region.batches));
+            json_object_set_new(object, "batch_max", number(row->region.batch_max));
+            json_object_set_new(object, "full_exits", number(row->region.full_exits));
+            json_object_set_new(object, "latency_ns", latency_json(&row->region.latency));
+        }
+        json_array_append_new(rows, object);
     }
     return rows;
-}
-
-static json_t *latency_json(const struct ringd_histogram_summary *h)
-{
-    return json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "count", number(h->count), "min", number(h->min), "avg",
-                     number(h->avg), "p50", number(h->p50), "p99", number(h->p99), "p999", number(h->p999), "max",
-                     number(h->max));
 }
 
 static json_t *rings_json(const struct report *report)
