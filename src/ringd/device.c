@@ -219,6 +219,8 @@ static void unmap_locked(struct ringd_dev *dev, unsigned region)
         rd->backend->zone_remove(rd->config.vm_fd, &dev->ring->back, &kernel);
         zone_delete(dev->ring, dev, region);
         set_zone(dev, region, false);
+    } else if (dev->ring) {
+        ring_drain(dev->ring);
     }
     state->mapped = false;
 }

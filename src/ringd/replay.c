@@ -20,7 +20,7 @@ static unsigned part_width(unsigned widths, unsigned width)
     for (unsigned part = 8; part > 1; part /= 2)
         if (part <= width && (widths & part))
             return part;
-    return width & widths ? width : (widths & 1) || (width & (width - 1)) ? 1 : width;
+    return (widths & 1) || (width & (width - 1)) ? 1 : width;
 }
 
 static uint64_t low_bytes(uint64_t value, unsigned width)

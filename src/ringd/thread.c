@@ -42,7 +42,8 @@ static void watch(struct ring *ring)
     }
     if (armed && wanted) {
         ring_want_wakeup(ring->cursor.page, true);
-        if (!ring_is_empty(&ring->cursor)) { /* pushed before the producer could see the request: wake ourselves */
+        /* Pushed before the producer could see the request: wake ourselves; for ever, were any index good enough. */
+        if (!ring_is_empty(&ring->cursor) && load_relaxed(&ring->cursor.page->last) < RINGD_RING_SLOTS) {
             uint64_t one = 1;
             ssize_t done = write(ring->back.fd, &one, sizeof(one));
             (void)done;
@@ -284,6 +285,8 @@ void thread_unpark(struct ringd *rd)
     rd->park = false;
     pthread_cond_broadcast(&rd->request_cond);
     pthread_mutex_unlock(&rd->request_lock);
+    if (rd->running) /* started while paused, it has not parked: its timers must be armed all the same */
+        ev_async_send(rd->loop, &rd->wake);
 }
 
 uint64_t ringd_thread_wakeups(struct ringd *rd)

@@ -47,6 +47,9 @@ void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns)
     struct ringd *rd = dev->rd;
     if (timer >= dev->ops->timer_count)
         return;
+    uint64_t now = machine_time(rd);
+    if (deadline_ns < now) /* due now, and not before all others each time it is set so */
+        deadline_ns = now;
     pthread_mutex_lock(&rd->timer_lock);
     dev->deadlines[timer] = deadline_ns;
     uint64_t at = to_monotonic(rd, deadline_ns);

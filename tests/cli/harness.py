@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """
-What the tests of the program share. A test's arguments are the paths of ringvmm and of the refuse_kvm module; one line a
-case comes out, and the exit status is 0, 1, or 77 when every case was skipped.
+What the tests of the program share. A test's arguments are the paths of ringvmm and of the refuse_kvm module, and parts
+of cases' names to run only those. One line a case comes out; the exit status is 0, 1, or 77 when all were skipped.
 
 Orphans are handed to this process, so that whatever a run leaves behind is seen, and is an error unless it ends within
 a second.
@@ -20,8 +20,6 @@ import tempfile
 import time
 import traceback
 import unittest
-
-import guests
 
 RINGVMM = os.path.abspath(sys.argv[1])
 REFUSE_KVM = os.path.abspath(sys.argv[2])

@@ -216,9 +216,9 @@ static void emit_accumulator(struct guest_code *code, unsigned width, uint64_t v
     uint8_t bytes[4];
     memcpy(bytes, &value, sizeof(bytes));
     if (width == 4)
-        EMIT(code, 0x66);                      /* operand size */
-    EMIT(code, width == 1 ? 0xb0 : 0xb8);      /* mov al/ax/eax, */
-    code_bytes(code, bytes, width);            /*                immediate */
+        EMIT(code, 0x66);                 /* operand size */
+    EMIT(code, width == 1 ? 0xb0 : 0xb8); /* mov al/ax/eax, */
+    code_bytes(code, bytes, width);       /*                immediate */
 }
 
 static void emit_store8(struct guest_code *code, uint16_t offset, uint64_t value)
@@ -226,8 +226,8 @@ static void emit_store8(struct guest_code *code, uint16_t offset, uint64_t value
     assert(code->constant_count < sizeof(code->constants) / sizeof(code->constants[0]));
     uint16_t constant = (uint16_t)(GUEST_CONSTANTS + code->constant_count * sizeof(value));
     code->constants[code->constant_count++] = value;
-    EMIT(code, 0x0f, 0x6f, 0x06, LOW(constant), HIGH(constant));     /* movq mm0, [constant] */
-    EMIT(code, 0x26, 0x0f, 0x7f, 0x06, LOW(offset), HIGH(offset));   /* movq es:[offset], mm0 */
+    EMIT(code, 0x0f, 0x6f, 0x06, LOW(constant), HIGH(constant));   /* movq mm0, [constant] */
+    EMIT(code, 0x26, 0x0f, 0x7f, 0x06, LOW(offset), HIGH(offset)); /* movq es:[offset], mm0 */
 }
 
 void code_write(struct guest_code *code, const struct guest_write *write)

@@ -21,8 +21,8 @@
 #define GUEST_MEMORY    0x10000u /* all that is not below this is MMIO */
 #define GUEST_CODE      0x1000u  /* vCPU n's code is at GUEST_CODE + n * GUEST_CODE_MAX */
 #define GUEST_CODE_MAX  0x3000u
-#define GUEST_DATA      0xd000u /* the tests' own */
-#define GUEST_CONSTANTS 0xe000u /* operands of eight bytes, used by code_write() */
+#define GUEST_DATA      0xd000u  /* the tests' own */
+#define GUEST_CONSTANTS 0xe000u  /* operands of eight bytes, used by code_write() */
 #define GUEST_MMIO      0xe0000u /* ES points here: real-mode code reaches the 64 KiB from here as es:[offset] */
 #define GUEST_END_PORT  0xf5u    /* a byte written here ends a guest; no zone may hold it */
 
@@ -62,8 +62,8 @@ struct guest_exit {
 
 /*
  * guest_backend - the back end that these tests run on: $RINGVMM_TEST_BACKEND (v1 or mmio2), else what ringd_choose()
- * picks. Prints a line and exits with TEST_SKIPPED when there is no usable /dev/kvm, no back end with a ring, or the one
- * that was asked for does not work here. For main(), before any test.
+ * picks. Prints a line and exits with TEST_SKIPPED when there is no usable /dev/kvm, no back end with a ring, or the
+ * one that was asked for does not work here. For main(), before any test.
  */
 enum ringd_backend_kind guest_backend(void);
 

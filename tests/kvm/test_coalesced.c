@@ -23,8 +23,8 @@
 #define ADDR (GUEST_MMIO + 0x40u)
 
 #define USABLE (RINGD_RING_SLOTS - 1)
-/* Linux before 6.12 takes the ring for full at this many entries when its indices have not wrapped: an early exit, which
- * is legal. */
+/* Linux before 6.12 takes the ring for full at this many entries when its indices have not wrapped: an early exit,
+ * which is legal. */
 #define EARLY_FULL 85u
 
 static enum ringd_backend_kind backend_kind;
@@ -244,7 +244,8 @@ static void test_full_stays_full(void **state)
 static void test_unregister(void **state)
 {
     struct fixture *f = *state;
-    const struct guest_write list[] = {{true, PORT, 4, 1}, {false, ADDR, 4, 2}, {true, PORT, 4, 3}, {false, ADDR, 4, 4}};
+    const struct guest_write list[] = {
+        {true, PORT, 4, 1}, {false, ADDR, 4, 2}, {true, PORT, 4, 3}, {false, ADDR, 4, 4}};
     add_zone(f, true, PORT, 4);
     add_zone(f, false, ADDR, 4);
     assert_exits_at(f, list, 4, (const bool[]){false, false, false, false});
@@ -274,9 +275,9 @@ static void test_widths(void **state)
 {
     struct fixture *f = *state;
     const struct guest_write list[] = {
-        {true, PORT, 1, 0x11},         {true, PORT + 4, 2, 0x2222},         {true, PORT, 4, 0x33333333},
-        {true, PORT + 1, 2, 0x4444},   {true, PORT + 3, 4, 0x55555555},     {false, ADDR, 1, 0x66},
-        {false, ADDR + 2, 2, 0x7777},  {false, ADDR + 1, 4, 0x88888888},    {false, ADDR + 8, 8, 0x123456789abcdef0},
+        {true, PORT, 1, 0x11},        {true, PORT + 4, 2, 0x2222},      {true, PORT, 4, 0x33333333},
+        {true, PORT + 1, 2, 0x4444},  {true, PORT + 3, 4, 0x55555555},  {false, ADDR, 1, 0x66},
+        {false, ADDR + 2, 2, 0x7777}, {false, ADDR + 1, 4, 0x88888888}, {false, ADDR + 8, 8, 0x123456789abcdef0},
         {false, ADDR + 15, 1, 0x99},
     };
     add_zone(f, true, PORT, 8);
@@ -292,15 +293,15 @@ static void test_not_wholly_inside(void **state)
         struct guest_write write;
         bool exits;
     } cases[] = {
-        {{true, PORT - 1, 1, 0x01}, true},        /* just before */
-        {{true, PORT, 1, 0x02}, false},           /* first */
-        {{true, PORT + 3, 1, 0x03}, false},       /* last */
-        {{true, PORT + 4, 1, 0x04}, true},        /* just behind */
-        {{true, PORT - 1, 2, 0x0506}, true},      /* over the start */
-        {{true, PORT + 3, 2, 0x0708}, true},      /* over the end */
-        {{true, PORT + 2, 4, 0x090a0b0c}, true},  /* half over the end */
-        {{true, PORT - 2, 4, 0x0d0e0f10}, true},  /* half over the start */
-        {{true, PORT, 4, 0x11121314}, false},     /* all of it */
+        {{true, PORT - 1, 1, 0x01}, true},           /* just before */
+        {{true, PORT, 1, 0x02}, false},              /* first */
+        {{true, PORT + 3, 1, 0x03}, false},          /* last */
+        {{true, PORT + 4, 1, 0x04}, true},           /* just behind */
+        {{true, PORT - 1, 2, 0x0506}, true},         /* over the start */
+        {{true, PORT + 3, 2, 0x0708}, true},         /* over the end */
+        {{true, PORT + 2, 4, 0x090a0b0c}, true},     /* half over the end */
+        {{true, PORT - 2, 4, 0x0d0e0f10}, true},     /* half over the start */
+        {{true, PORT, 4, 0x11121314}, false},        /* all of it */
         {{false, GUEST_MMIO + PORT, 1, 0x15}, true}, /* another space, another place */
         {{false, ADDR - 1, 1, 0x16}, true},
         {{false, ADDR + 7, 1, 0x17}, false},
@@ -406,6 +407,53 @@ static void test_rep_outsb(void **state)
     }
 }
 
+/* ---- two devices ---- */
+
+/* Two rings where each device has one: neither holds the other's writes, and a full one leaves the other as it is. */
+static void test_two_rings(void **state)
+{
+    struct fixture *f = *state;
+    struct backend_ring other;
+    const struct backend_zone other_zone = {.addr = PORT + 0x10, .size = 1, .pio = true};
+    struct ring_cursor cursor;
+    static struct guest_code code;
+    if (f->back->shared)
+        skip();
+    assert_int_equal(f->back->ring_create(f->guest.vm, f->guest.vcpus[0].fd, &other), 0);
+    ring_cursor_init(&cursor, other.page);
+    add_zone(f, true, PORT, 1);
+    assert_int_equal(f->back->zone_add(f->guest.vm, &other, &other_zone), 0);
+
+    /* 100 to the other one, then this one until it is full, and another 60 to the other one. */
+    memset(&code, 0, sizeof(code));
+    for (unsigned i = 0; i < 100; i++)
+        code_write(&code, &(struct guest_write){true, other_zone.addr, 1, i});
+    for (unsigned i = 0; i < USABLE + 1; i++)
+        code_write(&code, &(struct guest_write){true, PORT, 1, 0x80});
+    for (unsigned i = 100; i < 160; i++)
+        code_write(&code, &(struct guest_write){true, other_zone.addr, 1, i});
+    code_load(&f->guest, 0, &code);
+    unsigned exits[2] = {0}, held[2] = {0};
+    struct guest_exit exit;
+    while (!(exit = guest_run(&f->guest.vcpus[0])).end)
+        exits[exit.write.addr == other_zone.addr]++;
+    held[0] = ring_pending(&f->cursor);
+    held[1] = ring_pending(&cursor);
+    assert_true(exits[0] > 0);
+    assert_int_equal(held[0] + exits[0], USABLE + 1);
+    assert_int_equal(held[1] + exits[1], 160);
+    if (held[0] == USABLE) /* not a kernel that calls rings full early */
+        assert_int_equal(exits[1], 0);
+    for (unsigned i = 0; i < held[0]; i++, ring_advance(&f->cursor))
+        assert_int_equal(ring_peek(&f->cursor).addr, PORT);
+    for (unsigned i = 0; i < held[1]; i++, ring_advance(&cursor)) {
+        assert_int_equal(ring_peek(&cursor).addr, other_zone.addr);
+        assert_int_equal(ring_peek(&cursor).data[0], i);
+    }
+    f->back->zone_remove(f->guest.vm, &other, &other_zone);
+    f->back->ring_destroy(&other);
+}
+
 /* ---- notification ---- */
 
 /* A back end that notifies does so while something stands in the ring, and is silent otherwise. */
@@ -442,6 +490,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_zone_swallows_cf9, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_stale_data, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_rep_outsb, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_two_rings, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_notification, set_up, tear_down),
     };
     return cmocka_run_group_tests_name("coalesced", tests, NULL, NULL);

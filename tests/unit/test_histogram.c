@@ -93,6 +93,26 @@ static void huge_values(void **state)
     assert_int_equal(histogram_quantile(&h, 0.9), UINT64_MAX / 2);
 }
 
+static void merging(void **state)
+{
+    static struct histogram parts[3], whole;
+    uint64_t seed = 3;
+    (void)state;
+    for (unsigned i = 0; i < 3; i++)
+        histogram_init(&parts[i]); /* the last stays empty */
+    histogram_init(&whole);
+    histogram_init(&h);
+    for (unsigned i = 0; i < 5000; i++) {
+        seed = seed * 6364136223846793005u + 1442695040888963407u;
+        uint64_t value = (seed >> 20) >> (seed >> 58 & 31);
+        histogram_add(&parts[i & 1], value, 1 + i % 3);
+        histogram_add(&whole, value, 1 + i % 3);
+    }
+    for (unsigned i = 0; i < 3; i++)
+        histogram_merge(&h, &parts[i]);
+    assert_memory_equal(&h, &whole, sizeof(h));
+}
+
 /* Against the sorted samples themselves, over eleven orders of magnitude. */
 static void quantiles(void **state)
 {
@@ -128,6 +148,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(buckets), cmocka_unit_test(empty),       cmocka_unit_test(small_values_are_exact),
         cmocka_unit_test(weights), cmocka_unit_test(huge_values), cmocka_unit_test(quantiles),
+        cmocka_unit_test(merging),
     };
 
     return cmocka_run_group_tests_name("histogram", tests, NULL, NULL);

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""How a run ends: exit status, signals, the terminal, and what is left behind."""
+
+import contextlib
+import fcntl
+import os
+import pty
+import random
+import signal
+import subprocess
+import termios
+import time
+
+import guests
+import harness
+from harness import FAILED, QUIET, Case
+
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+TEARDOWNS = ("async", "sync")
+
+
+@harness.needs_kvm
+class Status(Case):
+    def test_debug_exit(self):
+        """debug exit: (value << 1) | 1, its low 8 bits, under either teardown"""
+        for teardown in TEARDOWNS:
+            for value in (0, 1, 42, 127, 128, 255):
+                result = self.run_guest(guests.debug_exit(value), *QUIET, "--teardown", teardown)
+                self.assertEqual((result.status, result.out, result.err), ((value << 1 | 1) & 255, "", ""))
+
+    def test_no_reboot(self):
+        """a reset under --no-reboot: 0"""
+        for teardown in TEARDOWNS:
+            result = self.run_guest(guests.reset(), *QUIET, "--no-reboot", "--teardown", teardown)
+            self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+
+    def test_reboot(self):
+        """a reset without it starts the guest again, and again"""
+        process = self.start_guest(guests.reset(guests.say(b".")), *QUIET, "--debugcon", "stdio")
+        self.assertEqual(process.stdout.read(5), b".....")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_failed(self):
+        """a guest that KVM cannot go on with: 4, and one line that says where"""
+        for teardown in TEARDOWNS:
+            result = self.run_guest(guests.NOWHERE, *QUIET, "--no-reboot", "--teardown", teardown)
+            self.assertEqual((result.status, len(result.lines)), (FAILED, 1), result.err)
+            self.check_line(result.lines[0], "vCPU 0", "cs:rip a000:")
+
+    def test_pipe(self):
+        """a pipe ends with the run, not with what the kernel takes down later"""
+        for teardown in TEARDOWNS:
+            script = '"$0" "$@" | cat; echo after'
+            with self.subTest(teardown=teardown):
+                begin = time.monotonic()
+                process = self.start_guest(guests.debug_exit(1, guests.say(b"text ")), *QUIET, "--debugcon", "stdio",
+                                           "--memory", "512M", "--teardown", teardown, prefix=["sh", "-c", script],
+                                           stdin=subprocess.DEVNULL)
+                result = self.end(process)
+                self.assertEqual((result.out, result.err), ("text after\n", ""))
+                self.assertLess(time.monotonic() - begin, 1)
+
+    def test_closed(self):
+        """when the process has ended, nobody holds its standard output or nvram file any more"""
+        for teardown in TEARDOWNS * 10:
+            process = self.start_guest(guests.debug_exit(1), *QUIET, "--rtc", "nvram=cmos", "--memory", "512M",
+                                       "--teardown", teardown)
+            os.set_blocking(process.stdout.fileno(), False)
+            self.assertEqual(process.wait(5), 3)
+            self.assertEqual(process.stdout.read(), b"", "the pipe is still open")  # None: no end of file yet
+            with open("cmos", "rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def test_many(self):
+        """twenty runs in a row leave nothing, however they are torn down"""
+        for teardown in TEARDOWNS:
+            for _ in range(10):
+                self.assertEqual(self.run_guest(guests.debug_exit(3), *QUIET, "--teardown", teardown).status, 7)
+            self.assertFalse(self.orphans())
+
+
+@harness.needs_kvm
+class Signals(Case):
+    def test_running(self):
+        """SIGINT and SIGTERM: 130 and 143, whatever the guest does; output is written out, statistics are printed"""
+        for guest in (guests.ENDLESS, guests.HALTED, guests.FLOOD, guests.reset()):
+            for number, status in SIGNALS:
+                for teardown in TEARDOWNS:
+                    with self.subTest(status=status, teardown=teardown):
+                        process = self.start_guest(guest, *QUIET, "--cpus", "2", "--debugcon", "file:log", "--stats",
+                                                   "table", "--teardown", teardown)
+                        self.wait_for("vCPU", lambda: "vcpu1" in self.threads(process))
+                        time.sleep(0.003)
+                        process.send_signal(number)
+                        result = self.end(process, timeout=3)
+                        self.assertEqual(result.status, status, result.err)
+                        self.assertIn("IO Port Access", result.err)
+                        if guest == guests.FLOOD:
+                            self.assertEqual(set(self.read("log")), {ord(".")})
+
+    def test_start(self):
+        """SIGINT and SIGTERM at any time of the start: 130 or 143, nothing left, no hang"""
+        seed = random.randrange(1 << 32)
+        chance = random.Random(seed)
+        for turn in range(50):
+            number, status = SIGNALS[turn % 2]
+            process = self.start_guest(guests.ENDLESS, "--serial", "unix:socket", "--teardown",
+                                       TEARDOWNS[turn // 2 % 2])
+            time.sleep(chance.uniform(0, 0.03))
+            process.send_signal(number)
+            result = self.end(process, timeout=3)
+            with self.subTest(turn=turn, seed=seed):
+                # Before it has a handler the signal itself ends it, which a shell reports as the same number.
+                self.assertIn(result.status, (status, -number), result.err)
+                self.assertEqual((result.out, result.err), ("", ""))
+                self.assertFalse(os.path.exists("socket"))
+                self.assertFalse(self.orphans())
+
+    def test_twice(self):
+        """a second Ctrl-C changes nothing"""
+        for delay in (0, 0.0005, 0.002, 0.005, 0.01, 0.02):
+            process = self.start_guest(guests.FLOOD, *QUIET, "--debugcon", "file:log", "--cpus", "2")
+            self.wait_for("vCPU", lambda: "vcpu1" in self.threads(process))
+            time.sleep(0.003)
+            process.send_signal(signal.SIGINT)
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            result = self.end(process, timeout=3)
+            self.assertEqual((result.status, result.err), (130, ""))
+
+    def test_stop_continue(self):
+        """SIGSTOP and SIGCONT: the guest goes on where it was"""
+        process = self.start_guest(guests.ECHO)
+        self.assertEqual(process.stdout.read(1), b"!")
+        for _ in range(5):
+            process.send_signal(signal.SIGSTOP)
+            process.stdin.write(b"hello")
+            process.stdin.flush()
+            time.sleep(0.02)
+            process.send_signal(signal.SIGCONT)
+            self.assertEqual(process.stdout.read(5), b"hello")
+        self.assertEqual(self.end(process, data=b"q").status, 11)
+
+    def test_hangup(self):
+        """SIGHUP: 129"""
+        process = self.start_guest(guests.ENDLESS, *QUIET)
+        self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
+        process.send_signal(signal.SIGHUP)
+        self.assertEqual(self.end(process).status, 129)
+
+
+@harness.needs_kvm
+class Terminal(Case):
+    """On a terminal of its own, the controlling one."""
+
+    def setUp(self):
+        super().setUp()
+        self.master, self.slave = pty.openpty()
+        self.addCleanup(os.close, self.master)
+        self.addCleanup(os.close, self.slave)
+        self.before = termios.tcgetattr(self.slave)
+        os.set_blocking(self.master, False)
+        self.said = b""
+
+    def own_terminal(self):
+        os.setsid()
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    def on_terminal(self, guest, *args):
+        return self.start_guest(guest, *args, stdin=self.slave, stdout=self.slave, stderr=self.slave,
+                                preexec_fn=self.own_terminal)
+
+    def listen(self):
+        with contextlib.suppress(BlockingIOError, OSError):
+            self.said += os.read(self.master, 4096)
+        return self.said
+
+    def wait_said(self, text):
+        self.wait_for(repr(text), lambda: text in self.listen())
+
+    def raw(self):
+        return not termios.tcgetattr(self.slave)[3] & (termios.ICANON | termios.ECHO)
+
+    def check_end(self, process, status):
+        self.wait_for("the end", lambda: (self.listen(), process.poll())[1] is not None)
+        self.assertEqual(process.returncode, status, self.listen())
+        self.assertEqual(termios.tcgetattr(self.slave), self.before)
+
+    def started(self, guest=guests.ECHO, *args):
+        process = self.on_terminal(guest, *args)
+        self.wait_said(b"!")
+        self.assertTrue(self.raw(), "the guest does not own the terminal")
+        return process
+
+    def test_keys(self):
+        """keys reach the guest one by one, unechoed; a debug exit restores the terminal"""
+        for teardown in TEARDOWNS:
+            process = self.started(guests.ECHO, "--teardown", teardown)
+            os.write(self.master, b"a")
+            self.wait_said(b"!a")
+            os.write(self.master, b"\r\x04\x1b")  # Return as it is, Ctrl-D, Escape
+            self.wait_said(b"!a\r\x04\x1b")
+            os.write(self.master, b"q")
+            self.check_end(process, 11)
+            self.assertEqual(self.said, b"!a\r\x04\x1b")
+            self.said = b""
+
+    def test_interrupt(self):
+        """Ctrl-C typed: 130, and the terminal is restored"""
+        for teardown in TEARDOWNS:
+            process = self.started(guests.ECHO, "--teardown", teardown)
+            os.write(self.master, b"\x03")
+            self.check_end(process, 130)
+            self.said = b""
+
+    def test_terminate(self):
+        """SIGTERM and SIGHUP restore the terminal"""
+        for number, status in [(signal.SIGTERM, 143), (signal.SIGHUP, 129)]:
+            process = self.started()
+            process.send_signal(number)
+            self.check_end(process, status)
+            self.said = b""
+
+    def test_normal(self):
+        """a reset under --no-reboot restores the terminal"""
+        self.check_end(self.on_terminal(guests.reset(guests.say(b"!", 0x3F8)), "--no-reboot"), 0)
+        self.assertEqual(self.said, b"!")
+
+    def test_failure(self):
+        """a machine that fails restores the terminal"""
+        self.check_end(self.on_terminal(guests.NOWHERE, "--no-reboot"), FAILED)
+        self.assertIn(b"ringvmm: vCPU 0", self.said)
+
+    def test_refused(self):
+        """a start that fails after the terminal was taken restores it"""
+        self.write("socket", b"a file in the way")
+        self.check_end(self.on_terminal(guests.ECHO, "--debugcon", "unix:socket"), harness.USAGE)
+        self.assertIn(b"not a socket", self.listen())
+        absent = os.sysconf("SC_NPROCESSORS_CONF") + 500
+        self.check_end(self.on_terminal(guests.ECHO, "--vcpu-affinity", str(absent)), harness.USAGE)
+
+    def test_start(self):
+        """Ctrl-C typed at any time of the start: 130, and the terminal is restored"""
+        chance = random.Random(7)
+        for _ in range(20):
+            process = self.on_terminal(guests.ECHO)
+            time.sleep(chance.uniform(0, 0.03))
+            os.write(self.master, b"\x03")
+            self.wait_for("the end", lambda: (self.listen(), process.poll())[1] is not None)
+            self.assertIn(process.returncode, (130, -signal.SIGINT), self.said)
+            self.assertEqual(termios.tcgetattr(self.slave), self.before)
+
+    def test_stop(self):
+        """Ctrl-Z and fg: the terminal is the guest's again"""
+        process = self.started()
+        process.send_signal(signal.SIGSTOP)
+        termios.tcsetattr(self.slave, termios.TCSANOW, self.before)  # as a shell does
+        process.send_signal(signal.SIGCONT)
+        self.wait_for("raw terminal", self.raw)
+        os.write(self.master, b"x")
+        self.wait_said(b"!x")
+        os.write(self.master, b"q")
+        self.check_end(process, 11)
+
+
+if __name__ == "__main__":
+    harness.main()
