@@ -120,6 +120,14 @@ void report_collect(struct report *report, struct machine *machine, const char *
         report_add_kvm_stats(report, vm->vcpus[i]->fd);
 }
 
+int report_finish(FILE *stream)
+{
+    errno = 0;
+    if (!fflush(stream) && !ferror(stream))
+        return 0;
+    return errno ? -errno : -EIO; /* an earlier write failed, and took its cause with it */
+}
+
 /* ---- the tables ---- */
 
 static double us(const struct report *report, double cycles)
@@ -237,5 +245,5 @@ int report_print_table(const struct report *report, FILE *stream)
     print_rings(report, stream);
     print_devices(report, stream);
     print_kvm(report, stream);
-    return fflush(stream) || ferror(stream) ? -errno : 0;
+    return report_finish(stream);
 }

@@ -50,6 +50,9 @@ int report_print_table(const struct report *report, FILE *stream);
 /* -ENOTSUP in a build without jansson. */
 int report_print_json(const struct report *report, FILE *stream);
 
+/* Flushes what has been printed. 0 or -errno. */
+int report_finish(FILE *stream);
+
 /* kvm_stats.c: KVM's own counters of a VM or vCPU (KVM_GET_STATS_FD), added to the report's list by name. */
 void report_add_kvm_stats(struct report *report, int fd);
 

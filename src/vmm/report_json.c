@@ -15,6 +15,7 @@ int report_print_json(const struct report *report, FILE *stream)
 #else
 
 #include <jansson.h>
+#include <stdlib.h>
 
 static json_t *number(uint64_t value)
 {
@@ -108,10 +109,13 @@ int report_print_json(const struct report *report, FILE *stream)
                              "rings", rings_json(report), "devices", devices_json(report), "kvm", kvm);
     if (!root)
         return -ENOMEM;
-    int ret = json_dumpf(root, stream, JSON_INDENT(2) | JSON_REAL_PRECISION(9)) || fputc('\n', stream) == EOF ||
-                      fflush(stream)
-                  ? -EIO
-                  : 0;
+    char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));
+    int ret = -ENOMEM;
+    if (text) {
+        errno = 0;
+        ret = fprintf(stream, "%s\n", text) < 0 && errno ? -errno : report_finish(stream);
+    }
+    free(text);
     json_decref(root);
     return ret;
 }

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -126,17 +127,35 @@ static int create_memory(struct run *run)
     return ret;
 }
 
+/* Before anything is made that would have to be undone. */
+static int check_affinity(const struct run_options *options)
+{
+    cpu_set_t allowed;
+    if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
+        return 0; /* more CPUs than the set holds; starting the threads will tell */
+    for (unsigned i = 0; i < options->vcpu_affinity_count; i++) {
+        if (options->vcpu_affinity[i] < CPU_SETSIZE && CPU_ISSET(options->vcpu_affinity[i], &allowed))
+            continue;
+        fprintf(stderr, "ringvmm: --vcpu-affinity: this host has no CPU %u to run on\n", options->vcpu_affinity[i]);
+        return -EINVAL;
+    }
+    return 0;
+}
+
 static int create_vcpus(struct run *run)
 {
     struct vm *vm = &run->vm;
     unsigned cpus = (unsigned)run->options->cpus;
+    int ret = check_affinity(run->options);
+    if (ret)
+        return ret;
     int most = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
     if (most > 0 && cpus > (unsigned)most) {
         fprintf(stderr, "ringvmm: --cpus %u: KVM allows %d here\n", cpus, most);
         return -EINVAL;
     }
     for (unsigned i = 0; i < cpus; i++) {
-        int ret = vcpu_create(vm, i, cpus, &vm->vcpus[i]);
+        ret = vcpu_create(vm, i, cpus, &vm->vcpus[i]);
         vm->vcpu_count += vm->vcpus[i] != NULL;
         if (ret || !vm->vcpus[i])
             return complain("making a vCPU", ret);
@@ -300,10 +319,6 @@ static int start(struct run *run)
     vm->stop = true; /* all wait at the gate until all are there */
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         ret = vcpu_start(vm->vcpus[i]);
-        if (ret == -EINVAL && vm->vcpus[i]->cpu >= 0) {
-            fprintf(stderr, "ringvmm: --vcpu-affinity: this host has no CPU %d to run on\n", vm->vcpus[i]->cpu);
-            return ret;
-        }
         if (ret)
             return complain("a vCPU's thread cannot be started", ret);
     }
