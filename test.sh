@@ -51,12 +51,12 @@ say "testing"
 suite build
 
 # The sanitizers see what the plain build cannot. KVM's mappings and the fuzz targets (which have sanitizers of their own)
-# are left to the plain build.
+# are left to the plain build. Warnings are the plain build's too: gcc 12 sees things that are not there in instrumented code.
 say "building with ASan and UBSan"
-build_in build-asan -Db_sanitize=address,undefined -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
+build_in build-asan -Db_sanitize=address,undefined -Dwerror=false -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
 suite build-asan --suite unit
 say "building with TSan"
-build_in build-tsan -Db_sanitize=thread -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
+build_in build-tsan -Db_sanitize=thread -Dwerror=false -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
 suite build-tsan --suite unit
 
 if [ "$long" = 1 ]; then

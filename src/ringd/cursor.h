@@ -74,29 +74,15 @@ static inline void ring_advance(struct ring_cursor *cursor)
 }
 
 /* The entry's data as a value, or false when its length or its pio is malformed. Bytes past `len` are never looked at.
- */
+ * Any length from 1 to 8 is legal: KVM cuts a write that crosses a page into two of whatever length. */
 static inline bool ring_entry_value(const struct ringd_ring_entry *entry, uint64_t *value)
 {
-    if (entry->pio > 1)
+    if (entry->pio > 1 || entry->len < 1 || entry->len > 8)
         return false;
     uint64_t data;
     memcpy(&data, entry->data, sizeof(data)); /* little endian, as the guest and we are */
-    switch (entry->len) {
-    case 1:
-        *value = (uint8_t)data;
-        return true;
-    case 2:
-        *value = (uint16_t)data;
-        return true;
-    case 4:
-        *value = (uint32_t)data;
-        return true;
-    case 8:
-        *value = data;
-        return true;
-    default:
-        return false;
-    }
+    *value = data & (UINT64_MAX >> (64 - entry->len * 8));
+    return true;
 }
 
 /* The memfd ring's request to be woken: sets or clears it, then fences. */

@@ -88,7 +88,7 @@ struct region_state {
     /* Under rd->map_lock. */
     uint64_t addr;
     bool mapped;
-    /* Written under rd->map_lock and the consumer lock, read under either. */
+    /* Written under rd->map_lock and the device's lock, read under either. */
     bool zone;
     struct region_posted *posted; /* NULL for a region that is not posted */
 };

@@ -5,8 +5,8 @@
 #include <string.h>
 
 /*
- * The numbers, and where they come from: a wake-up of a sleeping thread costs 3 to 7 k-instructions, a replay about
- * 0.2, an exit about 3 (docs/moderation.md has the table and the command).
+ * The numbers, and where they come from: a wake-up of a sleeping thread costs about 7 k-instructions, a replay about
+ * 0.2, an exit about 3 (docs/moderation.md has the table).
  */
 #define SCORE_ENTER       4u /* in a row before a state is left on suspicion: one burst is not a pattern */
 #define STORM_WRITES      4u /* writes a wake-up must find to be part of a storm: at 1 each the guest may be waiting */

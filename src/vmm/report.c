@@ -104,6 +104,7 @@ void report_collect(struct report *report, struct machine *machine, const char *
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         exits_merge(&report->merged, &vm->vcpus[i]->exits);
     report->exits = exits_total(&report->merged);
+    report->windows_refused = __atomic_load_n(&machine->refused, __ATOMIC_RELAXED);
 
     for (unsigned i = 0; i < machine->device_count; i++)
         for (unsigned j = 0; j < ringd_dev_ops(machine->devices[i].dev)->region_count; j++)
@@ -244,6 +245,9 @@ int report_print_table(const struct report *report, FILE *stream)
     print_posted(report, stream);
     print_rings(report, stream);
     print_devices(report, stream);
+    if (report->windows_refused)
+        fprintf(stream, "\nWindows that the guest wanted where something else stands: %llu\n",
+                (unsigned long long)report->windows_refused);
     print_kvm(report, stream);
     return report_finish(stream);
 }

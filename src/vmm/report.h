@@ -34,6 +34,7 @@ struct report {
     unsigned vcpus;
     double seconds, ns_per_cycle;
     uint64_t exits;
+    uint64_t windows_refused; /* that a guest wanted where something else stands */
     struct exits merged;
     struct report_row rows[REPORT_MAX_ROWS];
     unsigned row_count;

@@ -56,8 +56,12 @@ enum ringd_backend_kind guest_backend(void)
     struct ringd_probe_result probe;
     int kind = ringd_choose(kvm, wanted, &probe, NULL);
     close(kvm);
-    if (kind < 0 || kind == RINGD_BACKEND_OFF) {
-        printf("skipped: back end %s: %s\n", ringd_backend_name(wanted), probe.reason);
+    if (kind < 0) {
+        fprintf(stderr, "RINGVMM_TEST_BACKEND=%s does not work here: %s\n", ringd_backend_name(wanted), probe.reason);
+        exit(1);
+    }
+    if (kind == RINGD_BACKEND_OFF) {
+        printf("skipped: this KVM has no posted writes: %s\n", probe.reason);
         exit(TEST_SKIPPED);
     }
     printf("back end: %s\n", ringd_backend_name((enum ringd_backend_kind)kind));

@@ -62,8 +62,8 @@ struct guest_exit {
 
 /*
  * guest_backend - the back end that these tests run on: $RINGVMM_TEST_BACKEND (v1 or mmio2), else what ringd_choose()
- * picks. Prints a line and exits with TEST_SKIPPED when there is no usable /dev/kvm, no back end with a ring, or the
- * one that was asked for does not work here. For main(), before any test.
+ * picks. Exits with TEST_SKIPPED after a line that says why when there is no /dev/kvm or it has no posted writes, and
+ * with 1 when the back end that was asked for does not work here. For main(), before any test.
  */
 enum ringd_backend_kind guest_backend(void);
 

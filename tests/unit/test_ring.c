@@ -233,14 +233,22 @@ static void lengths_and_stale_bytes(void **state)
         bool good;
         uint64_t value;
     } cases[] = {
-        {1, 0, true, 0x88},        {2, 0, true, 0x7788},
-        {4, 1, true, 0x55667788},  {8, 1, true, 0x1122334455667788},
-        {0, 0, false, 0},          {3, 0, false, 0},
-        {5, 0, false, 0},          {6, 0, false, 0},
-        {7, 1, false, 0},          {9, 0, false, 0},
-        {16, 0, false, 0},         {257, 0, false, 0}, /* its low byte alone would be good */
-        {0x80000001, 0, false, 0}, {UINT32_MAX, 0, false, 0},
-        {1, 2, false, 0},          {1, 0x100, false, 0},
+        {1, 0, true, 0x88},
+        {2, 0, true, 0x7788},
+        {4, 1, true, 0x55667788},
+        {8, 1, true, 0x1122334455667788},
+        {3, 0, true, 0x667788},
+        {5, 0, true, 0x4455667788}, /* a write cut at a page's end */
+        {6, 0, true, 0x334455667788},
+        {7, 1, true, 0x22334455667788},
+        {0, 0, false, 0},
+        {9, 0, false, 0},
+        {16, 0, false, 0},
+        {257, 0, false, 0}, /* its low byte alone would be good */
+        {0x80000001, 0, false, 0},
+        {UINT32_MAX, 0, false, 0},
+        {1, 2, false, 0},
+        {1, 0x100, false, 0},
         {4, UINT32_MAX, false, 0},
     };
     (void)state;
@@ -253,7 +261,7 @@ static void lengths_and_stale_bytes(void **state)
         assert_int_equal(value, cases[i].good ? cases[i].value : 0x5a5a);
     }
     /* Bytes past `len` that are not the writer's leave no trace in the value. */
-    for (uint32_t len = 1; len <= 8; len *= 2) {
+    for (uint32_t len = 1; len <= 8; len++) {
         struct ringd_ring_entry entry = {.len = len};
         uint64_t value;
         memset(entry.data, 0xff, sizeof(entry.data));
