@@ -313,7 +313,7 @@ static const char run_epilogue[] =
     "Exit status:\n"
     "  0          the guest powered off, or reset under --no-reboot\n"
     "  2          bad option, file or host: the guest has not run\n"
-    "  4          the machine failed while the guest ran (or --no-reboot: triple fault)\n"
+    "  4          the machine failed; with --no-reboot also a triple fault\n"
     "  odd        (value << 1) | 1 after a debug exit\n"
     "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM\n"
     "\n"
