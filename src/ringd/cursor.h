@@ -57,11 +57,11 @@ static inline struct ringd_ring_entry ring_peek(const struct ring_cursor *cursor
     /* A hostile producer may still be writing here. Word by word, so that each is loaded once and none is torn; the
      * values are checked on the copy. */
     const uint64_t *words = (const uint64_t *)(const void *)&cursor->page->entries[cursor->first];
-    uint64_t copy[sizeof(struct ringd_ring_entry) / sizeof(uint64_t)];
-    for (unsigned i = 0; i < sizeof(copy) / sizeof(copy[0]); i++)
-        copy[i] = __atomic_load_n(&words[i], __ATOMIC_RELAXED);
-    struct ringd_ring_entry entry;
-    memcpy(&entry, copy, sizeof(entry));
+    uint64_t addr = __atomic_load_n(&words[0], __ATOMIC_RELAXED);
+    uint64_t kind = __atomic_load_n(&words[1], __ATOMIC_RELAXED);
+    uint64_t data = __atomic_load_n(&words[2], __ATOMIC_RELAXED);
+    struct ringd_ring_entry entry = {.addr = addr, .len = (uint32_t)kind, .pio = (uint32_t)(kind >> 32)};
+    memcpy(entry.data, &data, sizeof(data));
     return entry;
 }
 

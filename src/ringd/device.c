@@ -24,9 +24,7 @@ int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, str
     struct ring *ring = calloc(1, sizeof(*ring));
     if (!ring)
         return -ENOMEM;
-    int ret = lock_init(&ring->own_lock, rd->config.priority > 0);
-    if (!ret)
-        ret = rd->backend->ring_create(rd->config.vm_fd, rd->config.vcpu_fd, &ring->back);
+    int ret = rd->backend->ring_create(rd->config.vm_fd, rd->config.vcpu_fd, &ring->back);
     if (ret) {
         free(ring);
         return ret;
@@ -40,7 +38,6 @@ int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, str
 void ring_destroy(struct ring *ring)
 {
     ring->rd->backend->ring_destroy(&ring->back);
-    pthread_mutex_destroy(&ring->own_lock.mutex);
     free(ring->zones);
     free(ring);
 }
@@ -83,7 +80,6 @@ static void dev_free(struct ringd_dev *dev)
 {
     if (dev->self)
         dev->ops->destroy(dev->self);
-    pthread_mutex_destroy(&dev->lock.mutex);
     for (unsigned i = 0; dev->regions && i < dev->ops->region_count; i++)
         free(dev->regions[i].posted);
     free(dev->regions);
@@ -110,10 +106,9 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
         dev->wiring = *wiring;
     for (unsigned i = 0; i < RINGD_MAX_IRQS; i++)
         dev->irq_fds[i] = wiring && wiring->irq_fds && i < ops->irq_count ? wiring->irq_fds[i] : -1;
-    ret = lock_init(&dev->lock, rd->config.priority > 0);
     dev->regions = calloc(ops->region_count ? ops->region_count : 1, sizeof(*dev->regions));
     dev->deadlines = calloc(ops->timer_count ? ops->timer_count : 1, sizeof(*dev->deadlines));
-    if (ret || !dev->regions || !dev->deadlines || !alloc_posted(dev)) {
+    if (!dev->regions || !dev->deadlines || !alloc_posted(dev)) {
         dev_free(dev);
         return -ENOMEM;
     }
@@ -121,9 +116,9 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
         dev->deadlines[i] = RINGD_NEVER;
 
     /* The model may set timers and interrupts from create() on, so it runs as any operation does. */
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     ret = ops->create(&dev->env.env, config, &dev->self);
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
     if (!ret && rd->backend && any_posted(ops)) {
         if (rd->backend->shared)
             dev->ring = rd->rings[0];
@@ -172,14 +167,14 @@ static int zone_insert(struct ring *ring, const struct zone *zone)
     struct zone *zones = realloc(NULL, (ring->zone_count + 1) * sizeof(*zones));
     if (!zones)
         return -ENOMEM;
-    pthread_mutex_lock(&ring->lock->mutex);
+    lock_take(ring->lock);
     if (ring->zone_count)
         memcpy(zones, ring->zones, ring->zone_count * sizeof(*zones));
     zones[ring->zone_count] = *zone;
     struct zone *old = ring->zones;
     ring->zones = zones;
     ring->zone_count++;
-    pthread_mutex_unlock(&ring->lock->mutex);
+    lock_leave(ring->lock);
     free(old);
     return 0;
 }
@@ -187,7 +182,7 @@ static int zone_insert(struct ring *ring, const struct zone *zone)
 /* map_lock held. Drains first: what was written while the zone stood is still replayed to it. */
 static void zone_delete(struct ring *ring, const struct ringd_dev *dev, unsigned region)
 {
-    pthread_mutex_lock(&ring->lock->mutex);
+    lock_take(ring->lock);
     ring_replay(ring, false);
     for (unsigned i = 0; i < ring->zone_count; i++) {
         if (ring->zones[i].dev == dev && ring->zones[i].region == region) {
@@ -195,14 +190,14 @@ static void zone_delete(struct ring *ring, const struct ringd_dev *dev, unsigned
             break;
         }
     }
-    pthread_mutex_unlock(&ring->lock->mutex);
+    lock_leave(ring->lock);
 }
 
 static void set_zone(struct ringd_dev *dev, unsigned region, bool zone)
 {
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     dev->regions[region].zone = zone;
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
 }
 
 /* map_lock held. */

@@ -9,32 +9,12 @@ void histogram_init(struct histogram *h)
     h->min = UINT64_MAX;
 }
 
-unsigned histogram_bucket(uint64_t value)
-{
-    if (value < HISTOGRAM_SUB)
-        return (unsigned)value;
-    unsigned shift = 63u - (unsigned)__builtin_clzll(value) - HISTOGRAM_SUB_BITS;
-    unsigned bucket = (shift + 1) * HISTOGRAM_SUB + ((unsigned)(value >> shift) & (HISTOGRAM_SUB - 1));
-    return bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1;
-}
-
 uint64_t histogram_edge(unsigned bucket)
 {
     if (bucket < HISTOGRAM_SUB)
         return bucket;
     unsigned shift = bucket / HISTOGRAM_SUB - 1;
     return ((uint64_t)(HISTOGRAM_SUB + bucket % HISTOGRAM_SUB + 1) << shift) - 1;
-}
-
-void histogram_add(struct histogram *h, uint64_t value, uint32_t weight)
-{
-    h->count += weight;
-    h->sum += value * weight;
-    if (value < h->min)
-        h->min = value;
-    if (value > h->max)
-        h->max = value;
-    h->buckets[histogram_bucket(value)] += weight;
 }
 
 void histogram_merge(struct histogram *h, const struct histogram *from)

@@ -22,6 +22,7 @@
 #include "ringd/cursor.h"
 #include "ringd/cycles.h"
 #include "ringd/histogram.h"
+#include "ringd/lock.h"
 #include "ringd/moderation.h"
 
 #define RINGD_MAX_DEVICES 64u
@@ -30,12 +31,6 @@
 
 /* Entries that the ring thread replays before it lets a waiting vCPU have the lock: about 5 us of replaying. */
 #define RING_BATCH 32u
-
-/* A mutex that knows whether anybody waits for it. */
-struct ringd_lock {
-    pthread_mutex_t mutex;
-    unsigned waiters; /* vCPU threads; atomic, relaxed: a hint to the ring thread */
-};
 
 /* Where a posted write belongs. Zones of one ring never overlap. */
 struct zone {
@@ -150,11 +145,6 @@ struct ringd {
 #define store_relaxed(p, v) __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 /* For a counter that one thread at a time writes. */
 #define count_relaxed(p, n) store_relaxed((p), *(p) + (n))
-
-/* lock.c */
-int lock_init(struct ringd_lock *lock, bool inherit_priority);
-/* A vCPU's way to take a lock; the time it waited, in cycles, is added to *waited, and 1 to *waits, when it did. */
-void lock_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits);
 
 /* replay.c */
 /* Replays what stands in the ring as of now, with `yield` at most RING_BATCH of it. Consumer lock held. Returns how

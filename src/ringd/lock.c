@@ -1,25 +1,53 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "ringd/internal.h"
+#include "ringd/lock.h"
 
-int lock_init(struct ringd_lock *lock, bool inherit_priority)
+#include <errno.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "ringd/cycles.h"
+
+/* A lock that the kernel hands over is taken and left outside of what TSan sees; these two lines show it. */
+#if defined(__SANITIZE_THREAD__)
+#include <sanitizer/tsan_interface.h>
+#define SHOW_TAKEN(lock) __tsan_acquire(lock)
+#define SHOW_LEFT(lock)  __tsan_release(lock)
+#else
+#define SHOW_TAKEN(lock) ((void)(lock))
+#define SHOW_LEFT(lock)  ((void)(lock))
+#endif
+
+_Thread_local uint32_t lock_thread_id;
+
+uint32_t lock_ask_thread_id(void)
 {
-    pthread_mutexattr_t attr;
-    pthread_mutexattr_init(&attr);
-    if (inherit_priority) /* a real-time ring thread must not wait for an ordinary vCPU thread that is preempted */
-        pthread_mutexattr_setprotocol(&attr, PTHREAD_PRIO_INHERIT);
-    int error = pthread_mutex_init(&lock->mutex, &attr);
-    pthread_mutexattr_destroy(&attr);
-    lock->waiters = 0;
-    return -error;
+    lock_thread_id = (uint32_t)syscall(SYS_gettid);
+    return lock_thread_id;
 }
 
-void lock_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits)
+void lock_wait(struct ringd_lock *lock)
 {
-    if (__builtin_expect(pthread_mutex_trylock(&lock->mutex) == 0, 1))
-        return;
+    /* Signals restart it in the kernel. EAGAIN: the owner is about to end. Everything else is a broken lock. */
+    while (syscall(SYS_futex, &lock->word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0)
+        if (errno != EAGAIN && errno != EINTR)
+            abort();
+    SHOW_TAKEN(lock);
+}
+
+void lock_wake(struct ringd_lock *lock)
+{
+    SHOW_LEFT(lock);
+    if (syscall(SYS_futex, &lock->word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0)
+        abort();
+}
+
+void lock_wait_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits)
+{
     uint64_t start = cycles_now();
     __atomic_fetch_add(&lock->waiters, 1, __ATOMIC_RELAXED);
-    pthread_mutex_lock(&lock->mutex);
+    lock_wait(lock);
     __atomic_fetch_sub(&lock->waiters, 1, __ATOMIC_RELAXED);
     *waited += cycles_now() - start;
     ++*waits;

@@ -28,11 +28,12 @@ static uint64_t low_bytes(uint64_t value, unsigned width)
     return width >= 8 ? value : value & ((UINT64_C(1) << (width * 8)) - 1);
 }
 
+/* Bits above `width` are as the model left them. */
 uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)
 {
     unsigned widths = dev->ops->regions[region].widths;
     if (__builtin_expect((widths & width) != 0 && (width & (width - 1)) == 0, 1))
-        return low_bytes(dev->ops->read(dev->self, region, offset, width), width);
+        return dev->ops->read(dev->self, region, offset, width);
     uint64_t value = 0;
     for (unsigned done = 0; done < width;) {
         unsigned part = part_width(widths, width - done);
@@ -42,11 +43,12 @@ uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, un
     return value;
 }
 
+/* Nothing is set in `value` above `width`. */
 void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
 {
     unsigned widths = dev->ops->regions[region].widths;
     if (__builtin_expect((widths & width) != 0 && (width & (width - 1)) == 0, 1)) {
-        dev->ops->write(dev->self, region, offset, width, low_bytes(value, width));
+        dev->ops->write(dev->self, region, offset, width, value);
         return;
     }
     for (unsigned done = 0; done < width;) {
@@ -74,10 +76,10 @@ static void hold_device(const struct ring *ring, struct ringd_dev **held, struct
     if (!ring->shared || *held == dev)
         return;
     if (*held)
-        pthread_mutex_unlock(&(*held)->lock.mutex);
+        lock_leave(&(*held)->lock);
     *held = dev;
     if (dev)
-        pthread_mutex_lock(&dev->lock.mutex);
+        lock_take(&dev->lock);
 }
 
 /* Counts a run of writes to one zone; its device's lock is held. */
@@ -154,11 +156,11 @@ static void visit(struct ringd_dev *dev)
     uint64_t waited = 0;
     unsigned waits = 0;
     if (ring && ring->shared) {
-        lock_from_vcpu(ring->lock, &waited, &waits);
+        lock_take_from_vcpu(ring->lock, &waited, &waits);
         replay_for_vcpu(ring);
-        pthread_mutex_unlock(&ring->lock->mutex);
+        lock_leave(ring->lock);
     }
-    lock_from_vcpu(&dev->lock, &waited, &waits);
+    lock_take_from_vcpu(&dev->lock, &waited, &waits);
     if (ring && !ring->shared)
         replay_for_vcpu(ring);
     if (waits) {
@@ -173,7 +175,7 @@ uint64_t ringd_read(struct ringd_dev *dev, unsigned region, uint64_t offset, uns
 {
     visit(dev);
     uint64_t value = region_read(dev, region, offset, width);
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
     return value;
 }
 
@@ -185,8 +187,8 @@ static void write_visit(struct ringd_dev *dev, unsigned region, uint64_t offset,
         dev->regions[region].posted->full_exits++;
         __atomic_fetch_add(&dev->ring->full_exits, 1, __ATOMIC_RELAXED);
     }
-    region_write(dev, region, offset, width, value);
-    pthread_mutex_unlock(&dev->lock.mutex);
+    region_write(dev, region, offset, width, low_bytes(value, width));
+    lock_leave(&dev->lock);
 }
 
 void ringd_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
@@ -203,18 +205,18 @@ void ringd_call(struct ringd_dev *dev, void (*fn)(void *self, void *arg), void *
 {
     if (dev->ring && dev->ring->shared)
         ring_drain(dev->ring);
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     if (dev->ring && !dev->ring->shared)
         ring_replay(dev->ring, false);
     fn(dev->self, arg);
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
 }
 
 void ring_drain(struct ring *ring)
 {
-    pthread_mutex_lock(&ring->lock->mutex);
+    lock_take(ring->lock);
     ring_replay(ring, false);
-    pthread_mutex_unlock(&ring->lock->mutex);
+    lock_leave(ring->lock);
 }
 
 void ringd_drain(struct ringd *rd)

@@ -101,9 +101,9 @@ enum ringd_backend_kind ringd_backend(const struct ringd *rd)
 static void for_each_device(struct ringd *rd, void (*op)(const struct ringd_dev *dev))
 {
     for (unsigned i = 0; i < rd->device_count; i++) {
-        pthread_mutex_lock(&rd->devices[i]->lock.mutex);
+        lock_take(&rd->devices[i]->lock);
         op(rd->devices[i]);
-        pthread_mutex_unlock(&rd->devices[i]->lock.mutex);
+        lock_leave(&rd->devices[i]->lock);
     }
 }
 

@@ -33,11 +33,11 @@ static void merge_latency(const struct ring *ring, struct histogram *out)
         struct ringd_dev *dev = rd->devices[i];
         if (dev->ring != ring)
             continue;
-        pthread_mutex_lock(&dev->lock.mutex);
+        lock_take(&dev->lock);
         for (unsigned j = 0; j < dev->ops->region_count; j++)
             if (dev->regions[j].posted)
                 histogram_merge(out, &dev->regions[j].posted->latency);
-        pthread_mutex_unlock(&dev->lock.mutex);
+        lock_leave(&dev->lock);
     }
 }
 
@@ -55,13 +55,13 @@ int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *
     memset(out, 0, sizeof(*out));
     merge_latency(ring, &latency);
     summarize(&latency, cycles_to_ns(&rd->base), &out->latency);
-    pthread_mutex_lock(&ring->lock->mutex);
+    lock_take(ring->lock);
     out->name = ring->name;
     out->entries = ring->entries;
     out->batches = ring->batches;
     out->batch_max = ring->batch_max;
     out->bad = ring->bad + load_relaxed(&ring->cursor.bad);
-    pthread_mutex_unlock(&ring->lock->mutex);
+    lock_leave(ring->lock);
     out->state = moderation_state_name(load_relaxed(&ring->state));
     out->entries_vcpu = load_relaxed(&ring->vcpu_entries);
     out->full_exits = load_relaxed(&ring->full_exits);
@@ -79,7 +79,7 @@ int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_regi
         return -ENOENT;
     double rate = cycles_to_ns(&dev->rd->base);
     pthread_mutex_lock(&dev->rd->map_lock);
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     const struct region_state *state = &dev->regions[region];
     *out = (struct ringd_region_stats){.addr = state->addr, .mapped = state->mapped, .zone = state->zone};
     if (state->posted) {
@@ -89,7 +89,7 @@ int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_regi
         out->full_exits = state->posted->full_exits;
         summarize(&state->posted->latency, rate, &out->latency);
     }
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
     pthread_mutex_unlock(&dev->rd->map_lock);
     return 0;
 }
@@ -97,9 +97,9 @@ int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_regi
 void ringd_dev_lock_stats(struct ringd_dev *dev, struct ringd_lock_stats *out)
 {
     double rate = cycles_to_ns(&dev->rd->base);
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     *out = dev->lock_stats;
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
     out->wait_ns = to_ns(out->wait_ns, rate);
     out->wait_max_ns = to_ns(out->wait_max_ns, rate);
 }
@@ -108,9 +108,9 @@ unsigned ringd_dev_counters(struct ringd_dev *dev, struct ringd_counter *counter
 {
     if (!dev->ops->counters)
         return 0;
-    pthread_mutex_lock(&dev->lock.mutex);
+    lock_take(&dev->lock);
     unsigned count = dev->ops->counters(dev->self, counters, max);
-    pthread_mutex_unlock(&dev->lock.mutex);
+    lock_leave(&dev->lock);
     return count;
 }
 

@@ -61,11 +61,11 @@ static unsigned replay_batches(struct ring *ring, bool woken)
             store_relaxed(&ring->known_empty, now);
             break;
         }
-        pthread_mutex_lock(&ring->lock->mutex);
+        lock_take(ring->lock);
         if (woken && !found) /* nobody could have known of these before the wake-up */
             store_relaxed(&ring->known_empty, now);
         batch = ring_replay(ring, true);
-        pthread_mutex_unlock(&ring->lock->mutex);
+        lock_leave(ring->lock);
         found += batch;
     } while (batch == RING_BATCH && found < RINGD_RING_SLOTS && !load_relaxed(&ring->lock->waiters));
     return found;

@@ -89,9 +89,9 @@ void timer_run(struct ringd *rd)
         pthread_mutex_unlock(&rd->timer_lock);
         if (!due)
             return;
-        pthread_mutex_lock(&dev->lock.mutex);
+        lock_take(&dev->lock);
         dev->ops->timer(dev->self, timer);
-        pthread_mutex_unlock(&dev->lock.mutex);
+        lock_leave(&dev->lock);
     }
 }
 

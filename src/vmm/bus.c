@@ -38,6 +38,20 @@ static void load_range(struct bus_range *to, const struct bus_range *from)
     to->row_step = __atomic_load_n(&from->row_step, RELAXED);
 }
 
+/* What the map says of a range's ports. */
+static void map_ports(struct bus *bus, const struct bus_range *range, unsigned value)
+{
+    for (uint64_t port = range->first; port <= range->last && port < BUS_PORTS; port++)
+        __atomic_store_n(&bus->port_range[port], (uint8_t)value, RELAXED);
+}
+
+/* Ranges from `from` on have moved in the table. */
+static void remap_ports(struct bus *bus, enum ringd_space space, unsigned from)
+{
+    for (unsigned i = from; space == RINGD_PIO && i < bus->table[RINGD_PIO].count; i++)
+        map_ports(bus, &bus->table[RINGD_PIO].ranges[i], i + 1);
+}
+
 static void change_begin(struct bus *bus)
 {
     __atomic_store_n(&bus->sequence, bus->sequence + 1, RELAXED);
@@ -67,6 +81,7 @@ int bus_add(struct bus *bus, enum ringd_space space, const struct bus_range *ran
             store_range(&table->ranges[i], &table->ranges[i - 1]);
         store_range(&table->ranges[at], range);
         __atomic_store_n(&table->count, table->count + 1, RELAXED);
+        remap_ports(bus, space, at);
         change_end(bus);
     }
     pthread_mutex_unlock(&bus->lock);
@@ -81,31 +96,42 @@ void bus_remove(struct bus *bus, enum ringd_space space, const struct ringd_dev 
         if (table->ranges[i].dev != dev || table->ranges[i].region != region)
             continue;
         change_begin(bus);
+        if (space == RINGD_PIO)
+            map_ports(bus, &table->ranges[i], 0);
         for (unsigned j = i; j + 1 < table->count; j++)
             store_range(&table->ranges[j], &table->ranges[j + 1]);
         __atomic_store_n(&table->count, table->count - 1, RELAXED);
+        remap_ports(bus, space, i);
         change_end(bus);
         break;
     }
     pthread_mutex_unlock(&bus->lock);
 }
 
+/* The index of the first range that ends at or after addr; table->count when there is none. */
+static unsigned search(const struct bus_table *table, uint64_t addr)
+{
+    unsigned low = 0, high = __atomic_load_n(&table->count, RELAXED);
+    while (low < high) {
+        unsigned middle = (low + high) / 2;
+        if (__atomic_load_n(&table->ranges[middle].last, RELAXED) < addr)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 bool bus_find(const struct bus *bus, enum ringd_space space, uint64_t addr, struct bus_range *out)
 {
     const struct bus_table *table = &bus->table[space];
     for (;;) {
-        unsigned sequence = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE);
-        /* The first range that ends at or after addr. */
-        unsigned low = 0, high = __atomic_load_n(&table->count, RELAXED), end = high;
-        while (low < high) {
-            unsigned middle = (low + high) / 2;
-            if (__atomic_load_n(&table->ranges[middle].last, RELAXED) < addr)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        if (low < end)
-            load_range(out, &table->ranges[low]);
+        unsigned sequence = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE), index = 0;
+        if (space == RINGD_PIO && addr < BUS_PORTS)
+            index = __atomic_load_n(&bus->port_range[addr], RELAXED);
+        index = index ? index - 1 : search(table, addr);
+        if (index < __atomic_load_n(&table->count, RELAXED))
+            load_range(out, &table->ranges[index]);
         else
             *out = (struct bus_range){.first = UINT64_MAX, .last = UINT64_MAX};
         __atomic_thread_fence(__ATOMIC_ACQUIRE); /* all of the above before the second look */

@@ -4,7 +4,8 @@
  *
  * Readers are guarded by a sequence count: even while the table stands still. A change (a BAR that moves) makes it odd,
  * writes, and makes it even again; a reader that saw it odd or changed looks once more. Devices are never freed while
- * vCPUs run, so what a reader has found stays valid however the table goes on.
+ * vCPUs run, so what a reader has found stays valid however the table goes on. Ports have a map beside the table, so
+ * that finding one takes no search.
  */
 #ifndef VMM_BUS_H
 #define VMM_BUS_H
@@ -14,6 +15,7 @@
 #include <ringd/ringd.h>
 
 #define BUS_MAX_RANGES 128u
+#define BUS_PORTS      0x10000u
 
 struct bus_range {
     uint64_t first, last; /* inclusive */
@@ -29,9 +31,10 @@ struct bus_table {
 };
 
 struct bus {
-    unsigned sequence;         /* atomic */
-    struct bus_table table[2]; /* by enum ringd_space; atomic words, relaxed, guarded by `sequence` */
-    pthread_mutex_t lock;      /* writers */
+    unsigned sequence;             /* atomic */
+    struct bus_table table[2];     /* by enum ringd_space; atomic words, relaxed, guarded by `sequence` */
+    uint8_t port_range[BUS_PORTS]; /* 1 + the index of the range that holds the port, 0: none; likewise */
+    pthread_mutex_t lock;          /* writers */
 };
 
 void bus_init(struct bus *bus);

@@ -308,26 +308,25 @@ static const struct option_row run_rows[] = {
     {.name = "help", .letter = 'h', .type = OPTION_HELP, .help = "print this and exit"},
     {0}};
 
-static const char run_epilogue[] =
-    "\n"
-    "Exit status:\n"
-    "  0          the guest powered off, or reset under --no-reboot\n"
-    "  2          bad option, file or host: the guest has not run\n"
-    "  4          the machine failed; with --no-reboot also a triple fault\n"
-    "  odd        (value << 1) | 1 after a debug exit\n"
-    "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM\n"
-    "\n"
-    "Examples:\n"
-    "  See SeaBIOS come up, its log and the serial line on this terminal:\n"
-    "    ringvmm run --debugcon stdio\n"
-    "  What did each port cost, with and without posted writes?\n"
-    "    ringvmm run --firmware test.bin --debug-exit 0x501 --stats table\n"
-    "    ringvmm run --firmware test.bin --debug-exit 0x501 --stats table \\\n"
-    "        --coalesce off\n"
-    "  Two CPUs with host CPUs of their own, the ring thread on a third:\n"
-    "    ringvmm run --cpus 2 --vcpu-affinity 2,3 --ring-thread cpu=1,priority=50\n"
-    "  A clock that starts at a given time and follows the machine's own:\n"
-    "    ringvmm run --rtc base=2026-11-21T08:30:00,clock=vm\n";
+static const char run_epilogue[] = "\n"
+                                   "Exit status:\n"
+                                   "  0          the guest powered off, or reset under --no-reboot\n"
+                                   "  2          bad option, file or host: the guest has not run\n"
+                                   "  4          the machine failed; with --no-reboot also a triple fault\n"
+                                   "  odd        (value << 1) | 1 after a debug exit\n"
+                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM\n"
+                                   "\n"
+                                   "Examples:\n"
+                                   "  See SeaBIOS come up, its log and the serial line on this terminal:\n"
+                                   "    ringvmm run --debugcon stdio\n"
+                                   "  What did each port cost, with and without posted writes?\n"
+                                   "    ringvmm run --firmware test.bin --debug-exit 0x501 --stats table\n"
+                                   "    ringvmm run --firmware test.bin --debug-exit 0x501 --stats table \\\n"
+                                   "        --coalesce off\n"
+                                   "  Two CPUs with host CPUs of their own, the ring thread on a third:\n"
+                                   "    ringvmm run --cpus 2 --vcpu-affinity 2,3 --ring-thread cpu=1,priority=50\n"
+                                   "  A clock that starts at a given time and follows the machine's own:\n"
+                                   "    ringvmm run --rtc base=2026-11-21T08:30:00,clock=vm\n";
 
 const struct option_table options_run_table = {
     .command = "run",

@@ -51,6 +51,7 @@ start:
     je      by_port_92
     cmpb    $3, %bl
     jb      by_i8042
+    ja      by_cf9
 
 by_triple_fault: /* an undefined instruction with neither IDT nor handler for that */
     movl    %cr0, %eax
@@ -68,6 +69,8 @@ by_cf9: /* the PIIX3's reset control register: hard reset on the rise of bit 2 *
     outb    %al, %dx
     movb    $0x06, %al
     outb    %al, %dx
+    cmpb    $4, %bl /* and by the keyboard controller at once: still one reset */
+    je      by_i8042
     jmp     wait
 by_port_92:
     movb    $0x03, %al

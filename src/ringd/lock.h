@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/*
+ * The lock of rings and devices: a priority-inheriting futex (futex(2), FUTEX_LOCK_PI). A vCPU takes and leaves one for
+ * each exit, so the way without contention is one instruction each, inlined; with contention the kernel does all of it,
+ * and a real-time ring thread does not wait for an ordinary vCPU thread that has been preempted.
+ */
+#ifndef RINGD_LOCK_H
+#define RINGD_LOCK_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct ringd_lock {
+    uint32_t word;    /* 0: free; the owner's thread ID; FUTEX_WAITERS is set by the kernel */
+    unsigned waiters; /* vCPU threads that wait; atomic, relaxed: a hint to the ring thread */
+};
+
+/* The calling thread's ID, asked for once. */
+extern _Thread_local uint32_t lock_thread_id;
+uint32_t lock_ask_thread_id(void);
+void lock_wait(struct ringd_lock *lock);
+void lock_wake(struct ringd_lock *lock);
+
+static inline uint32_t lock_self(void)
+{
+    uint32_t self = lock_thread_id;
+    return __builtin_expect(self != 0, 1) ? self : lock_ask_thread_id();
+}
+
+static inline bool lock_try(struct ringd_lock *lock)
+{
+    uint32_t none = 0;
+    return __atomic_compare_exchange_n(&lock->word, &none, lock_self(), false, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED);
+}
+
+static inline void lock_take(struct ringd_lock *lock)
+{
+    if (__builtin_expect(!lock_try(lock), 0))
+        lock_wait(lock);
+}
+
+static inline void lock_leave(struct ringd_lock *lock)
+{
+    uint32_t self = lock_self();
+    if (__builtin_expect(!__atomic_compare_exchange_n(&lock->word, &self, 0, false, __ATOMIC_RELEASE, __ATOMIC_RELAXED),
+                         0))
+        lock_wake(lock);
+}
+
+/* A vCPU's way to take a lock; the time it waited, in cycles, is added to *waited, and 1 to *waits, when it did. */
+void lock_wait_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits);
+
+static inline void lock_take_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits)
+{
+    if (__builtin_expect(!lock_try(lock), 0))
+        lock_wait_from_vcpu(lock, waited, waits);
+}
+
+#endif
