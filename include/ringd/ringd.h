@@ -119,8 +119,8 @@ void ringd_stop(struct ringd *rd); /* drains everything, then ends the thread; i
 
 /*
  * ringd_read, ringd_write - a synchronous access by a vCPU: drains the device's ring to its end, then does the access.
- * Any offset and width of 1 to 8 bytes inside the region; split as the region's widths demand. Of the value only the
- * low `width` bytes count, in both directions: those above them are ignored in a write and undefined in a read.
+ * Any offset and width of 1 to 8 bytes inside the region; split as the region's widths demand. Bits of a
+ * written value above its width are ignored; those of a read one are 0.
  */
 uint64_t ringd_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width);
 void ringd_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);

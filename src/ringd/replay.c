@@ -176,7 +176,7 @@ uint64_t ringd_read(struct ringd_dev *dev, unsigned region, uint64_t offset, uns
     visit(dev);
     uint64_t value = region_read(dev, region, offset, width);
     lock_leave(&dev->lock);
-    return value;
+    return low_bytes(value, width);
 }
 
 static void write_visit(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value,
