@@ -129,9 +129,9 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
         dev_free(dev);
         return ret;
     }
-    pthread_mutex_lock(&rd->timer_lock);
+    lock_take(&rd->timer_lock);
     rd->devices[rd->device_count++] = dev;
-    pthread_mutex_unlock(&rd->timer_lock);
+    lock_leave(&rd->timer_lock);
     *out = dev;
     return 0;
 }

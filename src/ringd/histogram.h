@@ -15,7 +15,7 @@
 
 struct histogram {
     uint64_t count, sum, min, max;
-    uint32_t buckets[HISTOGRAM_BUCKETS];
+    uint64_t buckets[HISTOGRAM_BUCKETS];
 };
 
 void histogram_init(struct histogram *h);

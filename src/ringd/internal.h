@@ -119,7 +119,7 @@ struct ringd {
     struct ring *rings[RINGD_MAX_RINGS];
     unsigned ring_count;
 
-    pthread_mutex_t timer_lock;
+    struct ringd_lock timer_lock;
     int timerfd;
     uint64_t timerfd_at; /* under timer_lock: CLOCK_MONOTONIC ns it is set to, RINGD_NEVER: not set */
     uint64_t clock_skew; /* atomic, relaxed: CLOCK_MONOTONIC minus machine time; changes only while paused */

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -27,12 +28,23 @@ uint32_t lock_ask_thread_id(void)
     return lock_thread_id;
 }
 
+int lock_supported(void)
+{
+    uint32_t free_word = 0;
+    if (syscall(SYS_futex, &free_word, FUTEX_TRYLOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0)
+        return -errno;
+    return syscall(SYS_futex, &free_word, FUTEX_UNLOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0 ? -errno : 0;
+}
+
 void lock_wait(struct ringd_lock *lock)
 {
-    /* Signals restart it in the kernel. EAGAIN: the owner is about to end. Everything else is a broken lock. */
-    while (syscall(SYS_futex, &lock->word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0)
-        if (errno != EAGAIN && errno != EINTR)
+    /* Signals restart it in the kernel. EAGAIN: the owner is about to end. ENOMEM: the kernel has no memory for its
+     * queue just now. Everything else is a broken lock. */
+    while (syscall(SYS_futex, &lock->word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) < 0) {
+        if (errno != EAGAIN && errno != EINTR && errno != ENOMEM)
             abort();
+        sched_yield();
+    }
     SHOW_TAKEN(lock);
 }
 

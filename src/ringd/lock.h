@@ -18,6 +18,8 @@ struct ringd_lock {
 /* The calling thread's ID, asked for once. */
 extern _Thread_local uint32_t lock_thread_id;
 uint32_t lock_ask_thread_id(void);
+/* 0, or -ENOSYS where the kernel has no priority-inheriting futexes. */
+int lock_supported(void);
 void lock_wait(struct ringd_lock *lock);
 void lock_wake(struct ringd_lock *lock);
 

@@ -45,6 +45,8 @@ static int check_config(const struct ringd_config *config)
 int ringd_create(const struct ringd_config *config, struct ringd **out)
 {
     int ret = check_config(config);
+    if (!ret)
+        ret = lock_supported();
     if (ret)
         return ret;
     struct ringd *rd = calloc(1, sizeof(*rd));
@@ -59,7 +61,6 @@ int ringd_create(const struct ringd_config *config, struct ringd **out)
     rd->clock_skew = rd->base.ns;
     rd->timerfd = -1;
     pthread_mutex_init(&rd->map_lock, NULL);
-    pthread_mutex_init(&rd->timer_lock, NULL);
     pthread_mutex_init(&rd->request_lock, NULL);
     pthread_cond_init(&rd->request_cond, NULL);
 
@@ -87,7 +88,6 @@ void ringd_destroy(struct ringd *rd)
     if (rd->timerfd >= 0)
         close(rd->timerfd);
     pthread_mutex_destroy(&rd->map_lock);
-    pthread_mutex_destroy(&rd->timer_lock);
     pthread_mutex_destroy(&rd->request_lock);
     pthread_cond_destroy(&rd->request_cond);
     free(rd);

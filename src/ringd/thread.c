@@ -71,13 +71,20 @@ static unsigned replay_batches(struct ring *ring, bool woken)
     return found;
 }
 
+/* What has become of the ring so far. */
+static struct moderation_seen seen_now(const struct ring *ring)
+{
+    return (struct moderation_seen){.now_ns = monotonic_ns(),
+                                    .vcpu_entries = load_relaxed(&ring->vcpu_entries),
+                                    .visits = load_relaxed(&ring->visits),
+                                    .full_exits = load_relaxed(&ring->full_exits)};
+}
+
 static void serve(struct ring *ring, bool woken)
 {
-    struct moderation_seen seen = {.now_ns = monotonic_ns()};
-    seen.found = replay_batches(ring, woken);
-    seen.vcpu_entries = load_relaxed(&ring->vcpu_entries);
-    seen.visits = load_relaxed(&ring->visits);
-    seen.full_exits = load_relaxed(&ring->full_exits);
+    unsigned found = replay_batches(ring, woken);
+    struct moderation_seen seen = seen_now(ring);
+    seen.found = found;
     if (woken) {
         count_relaxed(&ring->wakeups, 1);
         count_relaxed(&ring->wakeups_wasted, seen.found == 0);
@@ -147,17 +154,18 @@ static void adopt_rings(struct ringd *rd)
             .notifies = ring->back.fd >= 0,
             .enabled = !rd->config.no_moderation,
         };
-        moderation_init(&ring->moderation, &config, monotonic_ns());
+        struct moderation_seen before = seen_now(ring);
+        moderation_init(&ring->moderation, &config, before.now_ns);
+        ring->moderation.before = before; /* what was counted before this thread is not its business */
         ev_io_init(&ring->io, on_ring, ring->back.fd, EV_READ);
         ring->io.data = ring;
         watch(ring);
     }
 }
 
-static void on_wake(struct ev_loop *loop, ev_async *wake, int events)
+/* Stands still while asked to. Returns whether the thread is to end. */
+static bool stand_still(struct ringd *rd)
 {
-    (void)events;
-    struct ringd *rd = wake->data;
     pthread_mutex_lock(&rd->request_lock);
     while (rd->park && !rd->stop) {
         rd->parked = true;
@@ -165,9 +173,17 @@ static void on_wake(struct ev_loop *loop, ev_async *wake, int events)
         pthread_cond_wait(&rd->request_cond, &rd->request_lock);
     }
     rd->parked = false;
-    if (rd->stop)
-        ev_break(loop, EVBREAK_ALL);
+    bool stop = rd->stop;
     pthread_mutex_unlock(&rd->request_lock);
+    return stop;
+}
+
+static void on_wake(struct ev_loop *loop, ev_async *wake, int events)
+{
+    (void)events;
+    struct ringd *rd = wake->data;
+    if (stand_still(rd))
+        ev_break(loop, EVBREAK_ALL);
     adopt_rings(rd);
 }
 
@@ -203,8 +219,10 @@ static void *ring_thread(void *arg)
     struct ringd *rd = arg;
     pthread_setname_np(pthread_self(), "ring");
     apply_realtime(rd);
-    adopt_rings(rd);
-    ev_run(rd->loop, 0);
+    if (!stand_still(rd)) { /* it may have been paused before it was started */
+        adopt_rings(rd);
+        ev_run(rd->loop, 0);
+    }
     for (unsigned i = 0; i < rd->ring_count; i++) {
         if (load_relaxed(&rd->rings[i]->armed))
             ev_io_stop(rd->loop, &rd->rings[i]->io);
@@ -269,12 +287,11 @@ void ringd_stop(struct ringd *rd)
 
 void thread_park(struct ringd *rd)
 {
-    if (!rd->running)
-        return;
     pthread_mutex_lock(&rd->request_lock);
-    rd->park = true;
-    ev_async_send(rd->loop, &rd->wake);
-    while (!rd->parked)
+    rd->park = true; /* for a thread that is started later, too */
+    if (rd->running)
+        ev_async_send(rd->loop, &rd->wake);
+    while (rd->running && !rd->parked)
         pthread_cond_wait(&rd->request_cond, &rd->request_lock);
     pthread_mutex_unlock(&rd->request_lock);
 }

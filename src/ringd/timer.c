@@ -50,12 +50,12 @@ void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns)
     uint64_t now = machine_time(rd);
     if (deadline_ns < now) /* due now, and not before all others each time it is set so */
         deadline_ns = now;
-    pthread_mutex_lock(&rd->timer_lock);
+    lock_take(&rd->timer_lock);
     dev->deadlines[timer] = deadline_ns;
     uint64_t at = to_monotonic(rd, deadline_ns);
     if (at < rd->timerfd_at)
         timerfd_set(rd, at);
-    pthread_mutex_unlock(&rd->timer_lock);
+    lock_leave(&rd->timer_lock);
 }
 
 /* timer_lock held. The earliest deadline of all devices, and whose it is. */
@@ -82,11 +82,11 @@ void timer_run(struct ringd *rd)
     for (unsigned i = 0; i < RINGD_MAX_DEVICES; i++) {
         struct ringd_dev *dev = NULL;
         unsigned timer = 0;
-        pthread_mutex_lock(&rd->timer_lock);
+        lock_take(&rd->timer_lock);
         bool due = load_relaxed(&rd->frozen_at) == RINGD_NEVER && earliest(rd, &dev, &timer) <= now && dev;
         if (due)
             dev->deadlines[timer] = RINGD_NEVER;
-        pthread_mutex_unlock(&rd->timer_lock);
+        lock_leave(&rd->timer_lock);
         if (!due)
             return;
         lock_take(&dev->lock);
@@ -99,11 +99,11 @@ void timer_arm(struct ringd *rd, uint64_t look_ns)
 {
     struct ringd_dev *dev;
     unsigned timer;
-    pthread_mutex_lock(&rd->timer_lock);
+    lock_take(&rd->timer_lock);
     uint64_t at = to_monotonic(rd, earliest(rd, &dev, &timer));
     at = look_ns < at ? look_ns : at;
     /* Also when it is set to that already: a time that has passed must fire again or be taken back. */
     if (at != rd->timerfd_at || at <= monotonic_ns())
         timerfd_set(rd, at);
-    pthread_mutex_unlock(&rd->timer_lock);
+    lock_leave(&rd->timer_lock);
 }

@@ -11,7 +11,6 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "devices/uart16550.h"
 #include "vmm/exits.h"
 
 /* ---- what a device is connected to ---- */
@@ -65,24 +64,23 @@ static void wire_log(void *ctx, enum ringd_log_level level, const char *message)
         fprintf(stderr, "ringvmm: %s\n", message);
 }
 
-/* The eventfd that raises an ISA interrupt, made when first asked for. */
-static int irqfd(struct machine *machine, int irq)
+/* The eventfd that raises an ISA interrupt into *fd, made when first asked for; -1 for none. 0 or -errno. */
+static int irqfd(struct machine *machine, int irq, int *fd)
 {
-    if (irq < 0)
-        return -1;
-    if (machine->irqfds[irq] >= 0)
-        return machine->irqfds[irq];
-    int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (fd < 0)
+    *fd = irq < 0 ? -1 : machine->irqfds[irq];
+    if (irq < 0 || *fd >= 0)
+        return 0;
+    int made = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    if (made < 0)
         return -errno;
-    struct kvm_irqfd request = {.fd = (__u32)fd, .gsi = (__u32)irq};
+    struct kvm_irqfd request = {.fd = (__u32)made, .gsi = (__u32)irq};
     if (ioctl(machine->vm->fd, KVM_IRQFD, &request) < 0) {
         int error = errno;
-        close(fd);
+        close(made);
         return -error;
     }
-    machine->irqfds[irq] = fd;
-    return fd;
+    *fd = machine->irqfds[irq] = made;
+    return 0;
 }
 
 /* A copy of the model's tables in which `post` more regions are posted. */
@@ -103,16 +101,18 @@ static const struct ringd_device_ops *post_more(struct machine_device *device, c
 /* Small port ranges have a row for each port, as the tables that are compared with have. */
 #define ROW_PER_PORT_MAX 16u
 
-static unsigned row_step(const struct ringd_region *region)
+unsigned machine_rows(const struct ringd_region *region)
 {
-    return region->space == RINGD_PIO && region->size <= ROW_PER_PORT_MAX;
+    return region->space == RINGD_PIO && region->size <= ROW_PER_PORT_MAX ? (unsigned)region->size : 1;
 }
 
 static int reserve_rows(struct machine *machine, struct machine_device *device, const struct ringd_device_ops *ops)
 {
+    if (ops->region_count > MACHINE_MAX_REGIONS)
+        return -EINVAL;
     for (unsigned i = 0; i < ops->region_count; i++) {
         device->first_row[i] = machine->row_count;
-        machine->row_count += row_step(&ops->regions[i]) ? (unsigned)ops->regions[i].size : 1;
+        machine->row_count += machine_rows(&ops->regions[i]);
     }
     return machine->row_count <= EXITS_MAX_ROWS ? 0 : -ENOSPC;
 }
@@ -133,7 +133,7 @@ static int place_region(struct machine *machine, struct ringd_dev *dev, unsigned
                               .dev = dev,
                               .region = region,
                               .row = device_of(machine, dev)->first_row[region],
-                              .row_step = row_step(desc)};
+                              .row_step = machine_rows(desc) > 1};
     int ret = bus_add(&machine->vm->bus, desc->space, &range);
     if (ret)
         return ret;
@@ -145,8 +145,9 @@ static int place_region(struct machine *machine, struct ringd_dev *dev, unsigned
 
 static void remove_region(struct machine *machine, struct ringd_dev *dev, unsigned region)
 {
-    bus_remove(&machine->vm->bus, ringd_dev_ops(dev)->regions[region].space, dev, region);
+    /* The zone first: a posted write that finds no room meanwhile must still find its device. */
     ringd_unmap(dev, region);
+    bus_remove(&machine->vm->bus, ringd_dev_ops(dev)->regions[region].space, dev, region);
 }
 
 int machine_add(struct machine *machine, const struct machine_part *part, struct ringd_dev **out)
@@ -162,9 +163,9 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
         return -ENOMEM;
     int irqs[MACHINE_PART_IRQS];
     for (unsigned i = 0; i < MACHINE_PART_IRQS; i++) {
-        irqs[i] = irqfd(machine, part->irqs[i]);
-        if (irqs[i] < -1)
-            return irqs[i];
+        int ret = irqfd(machine, part->irqs[i], &irqs[i]);
+        if (ret)
+            return ret;
     }
     struct ringd_wiring wiring = {
         .ctx = machine,
@@ -192,6 +193,16 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     return ret;
 }
 
+void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options)
+{
+    machine->vm = vm;
+    machine->options = options;
+    pthread_mutex_init(&machine->apply_lock, NULL);
+    pthread_mutex_init(&machine->queue_lock, NULL);
+    for (unsigned i = 0; i < MACHINE_ISA_IRQS; i++)
+        machine->irqfds[i] = -1;
+}
+
 void machine_destroy(struct machine *machine)
 {
     for (unsigned i = 0; i < MACHINE_ISA_IRQS; i++)
@@ -207,6 +218,7 @@ void machine_destroy(struct machine *machine)
 
 /* ---- what the guest moves ---- */
 
+/* queue_lock held, so that machine_apply() cannot miss what has just been queued. */
 static void note_pending(struct machine *machine)
 {
     __atomic_store_n(&machine->vm->pending, true, __ATOMIC_RELEASE);
@@ -227,8 +239,8 @@ void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsign
     if (window)
         *window =
             (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
-    pthread_mutex_unlock(&machine->queue_lock);
     note_pending(machine);
+    pthread_mutex_unlock(&machine->queue_lock);
 }
 
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
@@ -236,8 +248,8 @@ void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COU
     pthread_mutex_lock(&machine->queue_lock);
     memcpy(machine->pam, pam, I440FX_PAM_COUNT);
     machine->pam_dirty = true;
-    pthread_mutex_unlock(&machine->queue_lock);
     note_pending(machine);
+    pthread_mutex_unlock(&machine->queue_lock);
 }
 
 static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
@@ -255,55 +267,56 @@ static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUN
     }
 }
 
-void machine_apply(struct machine *machine)
-{
-    /* A vCPU that moved something waits here while another carries it out, so it never goes on too early. */
-    pthread_mutex_lock(&machine->apply_lock);
-    __atomic_store_n(&machine->vm->pending, false, __ATOMIC_SEQ_CST); /* what is queued from here on sets it again */
+/* What has been queued, taken out of the queue. */
+struct moves {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
+    unsigned count;
+    bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
-    pthread_mutex_lock(&machine->queue_lock);
-    unsigned count = machine->window_count;
-    memcpy(windows, machine->windows, sizeof(windows));
-    for (unsigned i = 0; i < count; i++)
-        machine->windows[i].dirty = false;
-    bool pam_dirty = machine->pam_dirty;
-    memcpy(pam, machine->pam, sizeof(pam));
-    machine->pam_dirty = false;
-    pthread_mutex_unlock(&machine->queue_lock);
-
-    if (pam_dirty)
-        apply_pam(machine, pam);
-    /* First what goes, then what comes: two windows may change places. */
-    for (unsigned i = 0; i < count; i++)
-        if (windows[i].dirty)
-            remove_region(machine, windows[i].dev, windows[i].region);
-    for (unsigned i = 0; i < count; i++)
-        if (windows[i].dirty && windows[i].decoded &&
-            place_region(machine, windows[i].dev, windows[i].region, windows[i].addr))
-            __atomic_fetch_add(&machine->refused, 1, __ATOMIC_RELAXED);
-    pthread_mutex_unlock(&machine->apply_lock);
-}
-
-/* ---- serial input ---- */
-
-struct serial_input {
-    const uint8_t *data;
-    size_t len, taken;
 };
 
-static void receive(void *self, void *arg)
+/* False when there is nothing; only then is nothing pending any more. */
+static bool take_moves(struct machine *machine, struct moves *moves)
 {
-    struct serial_input *input = arg;
-    input->taken = uart16550_receive(self, input->data, input->len);
+    pthread_mutex_lock(&machine->queue_lock);
+    bool any = machine->pam_dirty;
+    moves->count = machine->window_count;
+    moves->pam_dirty = machine->pam_dirty;
+    memcpy(moves->windows, machine->windows, sizeof(moves->windows));
+    memcpy(moves->pam, machine->pam, sizeof(moves->pam));
+    for (unsigned i = 0; i < moves->count; i++) {
+        any = any || machine->windows[i].dirty;
+        machine->windows[i].dirty = false;
+    }
+    machine->pam_dirty = false;
+    if (!any)
+        __atomic_store_n(&machine->vm->pending, false, __ATOMIC_RELEASE);
+    pthread_mutex_unlock(&machine->queue_lock);
+    return any;
 }
 
-size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
+static void carry_out(struct machine *machine, const struct moves *moves)
 {
-    struct machine *machine = ctx;
-    if (!machine->uart)
-        return 0;
-    struct serial_input input = {.data = data, .len = len};
-    ringd_call(machine->uart, receive, &input);
-    return input.taken;
+    if (moves->pam_dirty)
+        apply_pam(machine, moves->pam);
+    /* First what goes, then what comes: two windows may change places. */
+    for (unsigned i = 0; i < moves->count; i++)
+        if (moves->windows[i].dirty)
+            remove_region(machine, moves->windows[i].dev, moves->windows[i].region);
+    for (unsigned i = 0; i < moves->count; i++) {
+        const struct machine_window *window = &moves->windows[i];
+        if (window->dirty && window->decoded && place_region(machine, window->dev, window->region, window->addr))
+            __atomic_fetch_add(&machine->refused, 1, __ATOMIC_RELAXED);
+    }
+}
+
+void machine_apply(struct machine *machine)
+{
+    /* `pending` falls only after the work is done: a vCPU that moved something waits here while another carries it out,
+     * so it never goes on too early. */
+    struct moves moves;
+    pthread_mutex_lock(&machine->apply_lock);
+    while (take_moves(machine, &moves))
+        carry_out(machine, &moves);
+    pthread_mutex_unlock(&machine->apply_lock);
 }

@@ -16,6 +16,7 @@
 #include "vmm/vm.h"
 
 #define MACHINE_MAX_DEVICES 24u
+#define MACHINE_MAX_REGIONS 8u
 #define MACHINE_MAX_WINDOWS 16u
 #define MACHINE_ISA_IRQS    16u
 #define MACHINE_NVRAM_SIZE  128u
@@ -25,8 +26,8 @@
 struct machine_device {
     const char *label; /* "rtc"; the model's own name may occur twice */
     struct ringd_dev *dev;
-    unsigned first_row[8];            /* of each region */
-    struct ringd_device_ops *own_ops; /* a copy with more regions posted (--post), else NULL */
+    unsigned first_row[MACHINE_MAX_REGIONS]; /* of each region */
+    struct ringd_device_ops *own_ops;        /* a copy with more regions posted (--post), else NULL */
     struct ringd_region *own_regions;
 };
 
@@ -54,7 +55,6 @@ struct machine_firmware {
 struct machine {
     struct vm *vm;
     const struct run_options *options;
-    bool no_reboot;
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;
@@ -83,11 +83,14 @@ struct machine {
     uint64_t refused; /* windows that overlap something or have no room; atomic, relaxed */
 };
 
-/* Makes the devices of an i440fx machine and maps them. Reports an error on stderr and returns
- * -errno. */
-int machine_create(struct machine *machine, struct vm *vm, const struct run_options *options, struct chardev *serial,
-                   struct chardev *debugcon);
+/* Makes it safe to destroy. */
+void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
+/* Makes the devices of an i440fx machine and maps them. Reports an error on stderr and returns -errno. */
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon);
 void machine_destroy(struct machine *machine);
+
+/* How many rows of the exit table a region takes: one, or one for each port. */
+unsigned machine_rows(const struct ringd_region *region);
 
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */

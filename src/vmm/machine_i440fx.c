@@ -121,6 +121,29 @@ static void fill_fw_cfg(struct machine *machine)
     notes->config = (struct fw_cfg_config){.items = notes->items, .item_count = count};
 }
 
+/* ---- serial input ---- */
+
+struct serial_input {
+    const uint8_t *data;
+    size_t len, taken;
+};
+
+static void receive(void *self, void *arg)
+{
+    struct serial_input *input = arg;
+    input->taken = uart16550_receive(self, input->data, input->len);
+}
+
+size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
+{
+    struct machine *machine = ctx;
+    if (!machine->uart)
+        return 0;
+    struct serial_input input = {.data = data, .len = len};
+    ringd_call(machine->uart, receive, &input);
+    return input.taken;
+}
+
 /* ---- the table ---- */
 
 static const void *configure_pci(struct machine *machine, union machine_config *config)
@@ -206,19 +229,10 @@ static int add_all(struct machine *machine)
     return 0;
 }
 
-int machine_create(struct machine *machine, struct vm *vm, const struct run_options *options, struct chardev *serial,
-                   struct chardev *debugcon)
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
 {
-    machine->vm = vm;
-    machine->options = options;
-    machine->no_reboot = options->no_reboot;
     machine->serial = serial;
     machine->debugcon = debugcon;
-    pthread_mutex_init(&machine->apply_lock, NULL);
-    pthread_mutex_init(&machine->queue_lock, NULL);
-    for (unsigned i = 0; i < MACHINE_ISA_IRQS; i++)
-        machine->irqfds[i] = -1;
-
     i440fx_init(&machine->i440fx);
     piix3_init(&machine->piix3);
     piix4_pm_function_init(&machine->piix4_pm);

@@ -32,7 +32,7 @@ static void add_rows(struct report *report, const struct machine_device *device,
     if (ringd_region_stats(device->dev, region, &stats))
         return;
     bool port = desc->space == RINGD_PIO;
-    unsigned rows = port && desc->size <= 16 ? (unsigned)desc->size : 1;
+    unsigned rows = machine_rows(desc);
     for (unsigned i = 0; i < rows; i++) {
         for (unsigned write = 0; write < 2; write++) {
             const struct exit_stat *stat = &report->merged.rows[device->first_row[region] + i][write];

@@ -28,7 +28,10 @@
 #define KVM_IDENTITY_MAP 0xfeffc000u
 #define KVM_TSS          0xfeffd000u
 
-#define FLUSH_MS 2000 /* how long a slow reader of a console may hold up the end */
+#define IOAPIC_PINS 24u /* of the 82093AA, which KVM models */
+
+#define NVRAM_DELAY_S 0.1  /* a guest that toggles a byte costs ten writes a second, not one each */
+#define FLUSH_MS      2000 /* how long a slow reader of a console may hold up the end */
 
 /* KVM's interrupt controllers and timer as they were made, for a reset. */
 struct chips {
@@ -43,6 +46,7 @@ struct run {
     struct chips chips;
     struct chardev *serial, *debugcon;
     struct nvram_file nvram;
+    ev_timer nvram_timer; /* collects a burst of writes */
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
@@ -77,6 +81,31 @@ static int open_kvm(struct vm *vm)
     return -error;
 }
 
+/* As a PC is wired: each ISA interrupt at the PICs and at the IOAPIC's pin of the same number, but interrupt 0 (the
+ * PIT) at the IOAPIC's pin 2, where interrupt 2 cannot be, being the PICs' cascade. The firmware's tables say the same
+ * (FW_CFG_IRQ0_OVERRIDE). */
+static int route_interrupts(const struct vm *vm)
+{
+    struct {
+        struct kvm_irq_routing head;
+        struct kvm_irq_routing_entry entries[15 + IOAPIC_PINS - 1];
+    } routing = {0};
+    for (__u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
+        if (gsi == 2)
+            continue;
+        if (gsi < 16)
+            routing.entries[routing.head.nr++] = (struct kvm_irq_routing_entry){
+                .gsi = gsi,
+                .type = KVM_IRQ_ROUTING_IRQCHIP,
+                .u.irqchip = {.irqchip = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, .pin = gsi % 8}};
+        routing.entries[routing.head.nr++] =
+            (struct kvm_irq_routing_entry){.gsi = gsi,
+                                           .type = KVM_IRQ_ROUTING_IRQCHIP,
+                                           .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi ? gsi : 2}};
+    }
+    return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &routing) < 0 ? complain("KVM_SET_GSI_ROUTING", -errno) : 0;
+}
+
 static int create_vm(struct vm *vm)
 {
     vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
@@ -91,7 +120,7 @@ static int create_vm(struct vm *vm)
         return complain("KVM_CREATE_IRQCHIP", -errno);
     if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
         return complain("KVM_CREATE_PIT2", -errno);
-    return 0;
+    return route_interrupts(vm);
 }
 
 static int save_chips(const struct vm *vm, struct chips *chips)
@@ -281,6 +310,15 @@ static int reset(struct run *run)
     return 0;
 }
 
+static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    struct run *run = timer->data;
+    ev_timer_stop(loop, timer);
+    ev_timer_set(timer, NVRAM_DELAY_S, 0.);
+    nvram_file_store(&run->nvram, run->machine.nvram);
+}
+
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 {
     (void)loop;
@@ -288,8 +326,8 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
     struct run *run = watcher->data;
     struct vm *vm = &run->vm;
     unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
-    if (requests & VM_REQUEST_NVRAM)
-        nvram_file_store(&run->nvram, run->machine.nvram);
+    if ((requests & VM_REQUEST_NVRAM) && !ev_is_active(&run->nvram_timer))
+        ev_timer_start(vm->loop, &run->nvram_timer);
     if (requests & VM_REQUEST_REMAP)
         machine_apply(&run->machine);
     if (requests & VM_REQUEST_DEBUG_EXIT)
@@ -344,6 +382,8 @@ static int make(struct run *run)
     ev_async_init(&vm->request_async, on_request);
     vm->request_async.data = run;
     ev_async_start(vm->loop, &vm->request_async);
+    ev_timer_init(&run->nvram_timer, on_nvram_timer, NVRAM_DELAY_S, 0.);
+    run->nvram_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
     watch_signal(run, &run->terminate, SIGTERM, on_signal);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
@@ -361,7 +401,7 @@ static int make(struct run *run)
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
-    ret = ret ? ret : machine_create(&run->machine, vm, run->options, run->serial, run->debugcon);
+    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon);
     return ret ? ret : start(run);
 }
 
@@ -454,6 +494,7 @@ int vmm_run(const struct run_options *options)
     run->options = options;
     run->vm.kvm_fd = run->vm.fd = run->vm.scratch_fd = -1;
     run->vm.machine = &run->machine;
+    machine_init(&run->machine, &run->vm, options);
     run->nvram.fd = -1;
     run->base = cycles_base();
     pthread_mutex_init(&run->vm.gate_lock, NULL);

@@ -165,7 +165,7 @@ static struct exit_stat *on_exit_reason(struct vcpu *vcpu)
         return access_device(vcpu, RINGD_MMIO, run->mmio.phys_addr, run->mmio.len > 8 ? 8 : run->mmio.len,
                              run->mmio.data, run->mmio.is_write);
     case KVM_EXIT_SHUTDOWN: /* triple fault: a PC resets */
-        if (vcpu->vm->machine->no_reboot)
+        if (vcpu->vm->machine->options->no_reboot)
             on_failure(vcpu, "triple fault", 0);
         else
             vm_request(vcpu->vm, VM_REQUEST_RESET);
@@ -197,6 +197,24 @@ static struct exit_stat *on_run_error(struct vcpu *vcpu, int error)
     return &vcpu->exits.other;
 }
 
+/*
+ * Before a vCPU stands still, KVM must be done with its last access: the rest of an MMIO or string access is only
+ * carried out by the next KVM_RUN, which would otherwise come after a reset and write into the new state.
+ */
+static void finish_access(struct vcpu *vcpu)
+{
+    int ret = 0;
+    while (ret == 0 && (vcpu->run->exit_reason == KVM_EXIT_IO || vcpu->run->exit_reason == KVM_EXIT_MMIO)) {
+        __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
+        ret = ioctl(vcpu->fd, KVM_RUN, 0);
+        int error = errno;
+        uint64_t start = cycles_now();
+        struct exit_stat *stat = ret == 0 ? on_exit_reason(vcpu) : on_run_error(vcpu, error);
+        exit_stat_add(stat, cycles_now() - start);
+    }
+    __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
+}
+
 static void *vcpu_thread(void *arg)
 {
     struct vcpu *vcpu = arg;
@@ -212,8 +230,11 @@ static void *vcpu_thread(void *arg)
         if (stat)
             exit_stat_add(stat, cycles_now() - start);
         /* Sequentially consistent: vm_stop() stores, then kicks; a kick before this look is seen by KVM_RUN. */
-        if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST) && !vm_gate(vm))
-            return NULL;
+        if (__atomic_load_n(&vm->stop, __ATOMIC_SEQ_CST)) {
+            finish_access(vcpu);
+            if (!vm_gate(vm))
+                return NULL;
+        }
         int ret = ioctl(vcpu->fd, KVM_RUN, 0);
         int error = errno;
         start = cycles_now();

@@ -38,11 +38,15 @@ static void patch_topology(struct kvm_cpuid_entry2 *entry, unsigned apic_id, uns
     unsigned bits = cpus > 1 ? 32u - (unsigned)__builtin_clz(cpus - 1) : 0;
     switch (entry->function) {
     case 1:
+        entry->ecx &= ~(1u << 5); /* VMX: a vCPU inside it could not be reset by writing back its registers */
         entry->ebx = (entry->ebx & 0xffffu) | (cpus & 0xff) << 16 | apic_id << 24;
         if (cpus > 1)
             entry->edx |= 1u << 28; /* HTT: EBX[23:16] is valid */
         else
             entry->edx &= ~(1u << 28);
+        break;
+    case 0x80000001:
+        entry->ecx &= ~(1u << 2); /* SVM: likewise */
         break;
     case 4: /* one core per vCPU, all in one package */
         entry->eax = (entry->eax & 0x3ffu) | (cpus - 1) << 26;

@@ -16,8 +16,7 @@
 #include "vmm/bus.h"
 #include "vmm/memory.h"
 
-#define VM_MAX_CPUS    64u
-#define VM_MAX_DEVICES 32u
+#define VM_MAX_CPUS 64u
 
 struct vcpu;
 struct machine;
