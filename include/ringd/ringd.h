@@ -156,7 +156,7 @@ struct ringd_histogram_summary {
 
 struct ringd_ring_stats {
     const char *name;        /* the device's, or "v1" for the shared ring */
-    const char *state;       /* "armed", "latch", "poll", "off" */
+    const char *state;       /* "armed", "latch", "poll" */
     uint64_t entries;        /* replayed */
     uint64_t entries_vcpu;   /* of these, by a vCPU thread on its way to a synchronous access */
     uint64_t batches;        /* drains that found something */

@@ -185,7 +185,7 @@ static unsigned pci_host_counters(void *self, struct ringd_counter *counters, un
     unsigned count = sizeof(all) / sizeof(all[0]);
     for (unsigned i = 0; i < count && i < max; i++)
         counters[i] = all[i];
-    return count < max ? count : max;
+    return count;
 }
 
 const struct ringd_device_ops pci_host_ops = {

@@ -271,7 +271,7 @@ static unsigned piix4_pm_counters(void *self, struct ringd_counter *counters, un
     unsigned count = sizeof(all) / sizeof(all[0]);
     for (unsigned i = 0; i < count && i < max; i++)
         counters[i] = all[i];
-    return count < max ? count : max;
+    return count;
 }
 
 const struct ringd_device_ops piix4_pm_ops = {

@@ -69,9 +69,16 @@ by_cf9: /* the PIIX3's reset control register: hard reset on the rise of bit 2 *
     outb    %al, %dx
     movb    $0x06, %al
     outb    %al, %dx
+    cmpb    $5, %bl /* and with reads of memory that is not there under way: an access must not end after the reset */
+    je      read_on
     cmpb    $4, %bl /* and by the keyboard controller at once: still one reset */
     je      by_i8042
     jmp     wait
+read_on:
+    movw    $0xa000, %ax
+    movw    %ax, %ds
+1:  movw    0, %ax
+    jmp     1b
 by_port_92:
     movb    $0x03, %al
     outb    %al, $0x92
