@@ -409,8 +409,8 @@ static void test_debug_exit(void **state)
 
 /* ---- reset ---- */
 
-/* As reset.S numbers them. The last but one asks twice, by a posted write and by an exit right behind it; the last one is
- * in the middle of memory reads that exit when it takes effect. */
+/* As reset.S numbers them. The last but one asks twice, by a posted write and by an exit right behind it; the last one
+ * is in the middle of memory reads that exit when it takes effect. */
 enum reset_by { BY_CF9, BY_PORT_92, BY_I8042, BY_TRIPLE_FAULT, BY_CF9_AND_I8042, BY_CF9_WHILE_READING, RESET_WAYS };
 
 /* What reset.S prints: the number of each boot, and a line of posted characters right before each reset. */
