@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#define _GNU_SOURCE 1 /* accept4 */
+#define _GNU_SOURCE 1 /* accept4, POLLRDHUP */
 
 #include "vmm/chardev.h"
 
@@ -21,6 +21,7 @@
 #define GUARDED_WRITE        512u           /* fits where poll() says that a pipe (PIPE_BUF) or a terminal has room */
 #define LOOK_SECONDS         0.002
 #define ACCEPT_RETRY_SECONDS 1.0
+#define STALL_SECONDS        0.5 /* without a byte taken, before the next client counts for more */
 
 /* ---- output: any thread ---- */
 
@@ -112,10 +113,14 @@ void chardev_output_failed(struct chardev *chr, int err)
         (void)fprintf(stderr, "ringvmm: %s\n", line);
 }
 
+/* What it sent and the receiver has not taken goes with it. */
 static void drop_client(struct chardev *chr)
 {
     ev_io_stop(chr->loop, &chr->readable);
     ev_io_stop(chr->loop, &chr->writable);
+    ev_timer_stop(chr->loop, &chr->stall);
+    chr->input_at = chr->input_end = 0;
+    atomic_store(&chr->input_waiting, false);
     (void)close(chr->in_fd);
     chr->in_fd = chr->out_fd = -1;
     ev_io_start(chr->loop, &chr->listener);
@@ -273,7 +278,23 @@ static void offer_input(struct chardev *chr)
     chr->input_at += taken < left ? taken : left;
     if (taken >= left)
         atomic_store(&chr->input_waiting, false);
+    if (taken >= left || chr->kind != CHARDEV_UNIX)
+        ev_timer_stop(chr->loop, &chr->stall);
+    else if (taken || !ev_is_active(&chr->stall))
+        ev_timer_again(chr->loop, &chr->stall);
     chardev_watch_input(chr);
+}
+
+/* While input waits nobody reads the socket, so that its end is not seen. A client who has left may still wait for the
+ * receiver to take what it sent, as long as something is taken or nobody else wants the place. */
+static void on_stall(struct ev_loop *loop, ev_timer *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    struct chardev *chr = watcher->data;
+    struct pollfd fds[] = {{.fd = chr->in_fd, .events = POLLRDHUP}, {.fd = chr->listen_fd, .events = POLLIN}};
+    if (poll(fds, 2, 0) == 2)
+        drop_client(chr);
 }
 
 void chardev_input_ready(struct chardev *chr)
@@ -351,10 +372,11 @@ void chardev_init_watchers(struct chardev *chr)
     ev_async_init(&chr->wake, on_wake);
     ev_timer_init(&chr->look, on_look, 0., 0.);
     ev_timer_init(&chr->accept_retry, on_accept_retry, 0., 0.);
+    ev_timer_init(&chr->stall, on_stall, 0., STALL_SECONDS);
     ev_io_init(&chr->readable, on_readable, -1, EV_READ);
     ev_io_init(&chr->writable, on_writable, -1, EV_WRITE);
     ev_io_init(&chr->listener, on_client, -1, EV_READ);
-    chr->wake.data = chr->look.data = chr->accept_retry.data = chr;
+    chr->wake.data = chr->look.data = chr->accept_retry.data = chr->stall.data = chr;
     chr->readable.data = chr->writable.data = chr->listener.data = chr;
     ev_async_start(chr->loop, &chr->wake);
 }
@@ -364,6 +386,7 @@ void chardev_stop_watchers(struct chardev *chr)
     ev_async_stop(chr->loop, &chr->wake);
     ev_timer_stop(chr->loop, &chr->look);
     ev_timer_stop(chr->loop, &chr->accept_retry);
+    ev_timer_stop(chr->loop, &chr->stall);
     ev_io_stop(chr->loop, &chr->readable);
     ev_io_stop(chr->loop, &chr->writable);
     ev_io_stop(chr->loop, &chr->listener);

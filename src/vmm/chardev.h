@@ -12,6 +12,9 @@
  * Buffer. What cannot be written out yet is kept up to CHARDEV_BUFFER_MAX bytes; what comes after that is dropped and
  * counted. This includes output to unix:PATH while nobody is connected: the next client gets it first.
  *
+ * Input from a client of unix:PATH waits for its receiver, also when the client has left. It is dropped when output
+ * finds nobody there, or when the receiver takes nothing for half a second while another client wants the place.
+ *
  * Standard input and output are shared with whoever started the process, so their O_NONBLOCK flag, which belongs to the
  * open file and not to the process, is never touched. A terminal or a pipe is opened a second time instead, by
  * /proc/self/fd/1, which gives an open file of our own that can be non-blocking; a socket is sent to with MSG_DONTWAIT.
@@ -110,5 +113,10 @@ void chardev_resume_terminal(struct chardev *chr);
 /* Gives the terminal back as it was found, if some chardev changed it. Async-signal-safe: for handlers of fatal signals
  * and for abort paths. */
 void chardev_restore_terminal(void);
+
+/* From now on the signals that end a process at once (SIGQUIT, SIGABRT and those of faults) do so only after
+ * chardev_restore_terminal(). What is ignored stays so, and what had a handler still gets there. For the whole
+ * process, once, before threads are made. */
+void chardev_catch_fatal_signals(void);
 
 #endif

@@ -29,6 +29,7 @@ struct chardev {
     ev_io readable, writable;
     ev_io listener;
     ev_timer accept_retry;
+    ev_timer stall; /* runs while input of a socket's client waits */
 
     int in_fd, out_fd; /* -1: none. unix: both are the client's */
     bool out_owned;

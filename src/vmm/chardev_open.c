@@ -109,6 +109,39 @@ void chardev_restore_terminal(void)
     errno = saved;
 }
 
+static struct {
+    const int signum;
+    struct sigaction before;
+} fatal[] = {
+    {.signum = SIGQUIT}, {.signum = SIGILL}, {.signum = SIGABRT},
+    {.signum = SIGBUS},  {.signum = SIGFPE}, {.signum = SIGSEGV},
+};
+
+static void on_fatal_signal(int signum)
+{
+    int saved = errno;
+    chardev_restore_terminal();
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++)
+        if (fatal[i].signum == signum)
+            (void)sigaction(signum, &fatal[i].before, NULL);
+    (void)raise(signum); /* blocked until we return: it strikes where it did, and ends the process as it would have */
+    errno = saved;
+}
+
+void chardev_catch_fatal_signals(void)
+{
+    /* On the other stack where a thread has one, as a sanitizer's do: the fault may be the end of this one. */
+    const struct sigaction action = {.sa_handler = on_fatal_signal, .sa_flags = SA_ONSTACK};
+    for (size_t i = 0; i < sizeof(fatal) / sizeof(fatal[0]); i++) {
+        struct sigaction before;
+        if (sigaction(fatal[i].signum, NULL, &before) || before.sa_handler == SIG_IGN ||
+            before.sa_handler == on_fatal_signal)
+            continue;
+        fatal[i].before = before;
+        (void)sigaction(fatal[i].signum, &action, NULL);
+    }
+}
+
 /* ---- opening ---- */
 
 static void open_stdout(struct chardev *chr)

@@ -502,6 +502,7 @@ int vmm_run(const struct run_options *options)
     bus_init(&run->vm.bus);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
+    chardev_catch_fatal_signals();
 
     int status = RINGVMM_EXIT_USAGE;
     bool made = make(run) == 0;

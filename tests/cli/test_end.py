@@ -6,7 +6,9 @@ import fcntl
 import os
 import pty
 import random
+import resource
 import signal
+import socket
 import subprocess
 import termios
 import time
@@ -151,6 +153,36 @@ class Signals(Case):
 
 
 @harness.needs_kvm
+class Socket(Case):
+    def client(self):
+        self.wait_for("the socket", lambda: os.path.exists("socket"))
+        client = socket.socket(socket.AF_UNIX)
+        self.addCleanup(client.close)
+        client.settimeout(5)
+        client.connect("socket")
+        return client
+
+    def sockets(self, process):
+        folder = f"/proc/{process.pid}/fd"
+        return {link for link in (os.readlink(f"{folder}/{fd}") for fd in os.listdir(folder)) if "socket:" in link}
+
+    def test_next_client(self):
+        """a client of a console that leaves before the guest has taken its input makes way for the next"""
+        process = self.start_guest(guests.image(guests.say(b"!", 0x3F8), guests.HALT), "--serial", "unix:socket")
+        first = self.client()
+        self.assertEqual(first.recv(1), b"!")
+        occupied = self.sockets(process)
+        self.assertEqual(len(occupied), 2, "the listening one and the client's")
+        first.sendall(b"x" * 20)
+        time.sleep(0.05)
+        first.close()
+        self.client()
+        self.wait_for("the next client", lambda: self.sockets(process) - occupied)
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+
+@harness.needs_kvm
 class Terminal(Case):
     """On a terminal of its own, the controlling one."""
 
@@ -164,12 +196,13 @@ class Terminal(Case):
         self.said = b""
 
     def own_terminal(self):
+        resource.setrlimit(resource.RLIMIT_CORE, (1, 1))  # 0 would still feed a program in core_pattern
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
-    def on_terminal(self, guest, *args):
+    def on_terminal(self, guest, *args, **how):
         return self.start_guest(guest, *args, stdin=self.slave, stdout=self.slave, stderr=self.slave,
-                                preexec_fn=self.own_terminal)
+                                preexec_fn=self.own_terminal, **how)
 
     def listen(self):
         with contextlib.suppress(BlockingIOError, OSError):
@@ -187,8 +220,8 @@ class Terminal(Case):
         self.assertEqual(process.returncode, status, self.listen())
         self.assertEqual(termios.tcgetattr(self.slave), self.before)
 
-    def started(self, guest=guests.ECHO, *args):
-        process = self.on_terminal(guest, *args)
+    def started(self, guest=guests.ECHO, *args, **how):
+        process = self.on_terminal(guest, *args, **how)
         self.wait_said(b"!")
         self.assertTrue(self.raw(), "the guest does not own the terminal")
         return process
@@ -221,6 +254,19 @@ class Terminal(Case):
             process.send_signal(number)
             self.check_end(process, status)
             self.said = b""
+
+    def test_quit(self):
+        """Ctrl-\\ typed, and signals of faults: the process dies of them, and the terminal is restored"""
+        # A sanitizer would turn a fault into a report of its own.
+        env = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0:handle_sigbus=0")
+        process = self.started()
+        os.write(self.master, b"\x1c")
+        self.check_end(process, -signal.SIGQUIT)
+        for number in (signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
+            self.said = b""
+            process = self.started(env=env)
+            process.send_signal(number)
+            self.check_end(process, -number)
 
     def test_normal(self):
         """a reset under --no-reboot restores the terminal"""

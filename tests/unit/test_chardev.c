@@ -299,6 +299,102 @@ static void test_unix_slow_client(void **state)
     (void)close(client);
 }
 
+/* The receiver has room for 3 of 20 bytes, and their sender has left. */
+static void open_stalled(struct fixture *f)
+{
+    f->input_room = 3;
+    must_open(f, "unix:", true);
+    int client = connect_client(f);
+    assert_int_equal(write(client, "0123456789abcdefghij", 20), 20);
+    RUN_UNTIL(f, f->input_size == 3);
+    (void)close(client);
+}
+
+static void make_room(struct fixture *f, size_t room)
+{
+    f->input_room += room;
+    chardev_input_ready(f->chr);
+}
+
+/* Input that nobody takes keeps no other client out, and is not mistaken for the other's. */
+static void test_unix_stalled_client_makes_way(void **state)
+{
+    struct fixture *f = *state;
+    open_stalled(f);
+    int next = connect_client(f);
+    assert_int_equal(write(next, "next", 4), 4);
+    RUN_UNTIL(f, !ev_is_active(&f->chr->stall));
+    RUN_UNTIL(f, ev_is_active(&f->chr->stall)); /* for the new one's four bytes */
+    assert_int_equal(f->input_size, 3);
+    put(f->chr, "hello");
+    expect_from(f, next, "hello");
+    make_room(f, 100);
+    RUN_UNTIL(f, f->input_size == 7);
+    assert_memory_equal(f->input, "012next", 7);
+    assert_false(ev_is_active(&f->chr->stall));
+    (void)close(next);
+    RUN_UNTIL(f, ev_is_active(&f->chr->listener));
+}
+
+/* One who is still there keeps the place, whoever else waits. */
+static void test_unix_stalled_client_stays(void **state)
+{
+    struct fixture *f = *state;
+    f->input_room = 3;
+    must_open(f, "unix:", true);
+    int client = connect_client(f);
+    assert_int_equal(write(client, "01234", 5), 5);
+    RUN_UNTIL(f, f->input_size == 3);
+    int next = connect_client(f);
+    run_for(f, 800);
+    assert_true(ev_is_active(&f->chr->stall));
+    put(f->chr, "hello");
+    expect_from(f, client, "hello");
+    make_room(f, 2);
+    RUN_UNTIL(f, f->input_size == 5);
+    assert_memory_equal(f->input, "01234", 5);
+    (void)close(client);
+    (void)close(next);
+}
+
+/* What was sent before leaving arrives while nobody else wants the place, or while a slow receiver takes it. */
+static void test_unix_input_of_a_departed_client(void **state)
+{
+    struct fixture *f = *state;
+    open_stalled(f);
+    run_for(f, 800);
+    make_room(f, 1);
+    RUN_UNTIL(f, f->input_size == 4);
+    int next = connect_client(f);
+    assert_int_equal(write(next, "next", 4), 4);
+    for (int i = 0; i < 16; i++) {
+        make_room(f, 1);
+        run_for(f, 60);
+    }
+    assert_int_equal(f->input_size, 20);
+    make_room(f, 100);
+    RUN_UNTIL(f, f->input_size == 24);
+    assert_memory_equal(f->input, "0123456789abcdefghijnext", 24);
+    (void)close(next);
+}
+
+static void test_unix_output_finds_nobody(void **state)
+{
+    struct fixture *f = *state;
+    open_stalled(f);
+    put(f->chr, "early ");
+    RUN_UNTIL(f, ev_is_active(&f->chr->listener));
+    make_room(f, 100);
+    run_for(f, 5);
+    assert_int_equal(f->input_size, 3);
+    int next = connect_client(f);
+    expect_from(f, next, "early ");
+    assert_int_equal(write(next, "next", 4), 4);
+    RUN_UNTIL(f, f->input_size == 7);
+    assert_memory_equal(f->input, "012next", 7);
+    (void)close(next);
+}
+
 static void test_unix_file_in_the_way(void **state)
 {
     struct fixture *f = *state;
@@ -380,6 +476,10 @@ int main(void)
         TEST(test_full_disk),
         TEST(test_unix_clients),
         TEST(test_unix_slow_client),
+        TEST(test_unix_stalled_client_makes_way),
+        TEST(test_unix_stalled_client_stays),
+        TEST(test_unix_input_of_a_departed_client),
+        TEST(test_unix_output_finds_nobody),
         TEST(test_unix_file_in_the_way),
         TEST(test_input_waits_for_room),
     };

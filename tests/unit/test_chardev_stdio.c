@@ -2,6 +2,8 @@
 #include "chardev_fixture.h"
 
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <termios.h>
@@ -280,6 +282,69 @@ static void test_terminal_in_the_background(void **state)
     (void)close(slave);
 }
 
+static void exit_42(int signum)
+{
+    (void)signum;
+    _exit(42);
+}
+
+/* A process with a raw terminal, which a signal strikes. Exits with 1 if it lives on, 2 for a step that went wrong. */
+static void die_of(struct fixture *f, int slave, int signum, bool by_fault, void (*handler)(int))
+{
+    const struct rlimit no_core = {1, 1}; /* 0 would still feed a program in core_pattern */
+    struct termios now;
+    (void)setrlimit(RLIMIT_CORE, &no_core);
+    (void)signal(signum, handler);
+    (void)dup2(slave, STDIN_FILENO);
+    chardev_catch_fatal_signals();
+    chardev_catch_fatal_signals(); /* must not take itself for what was there before */
+    if (try_open(f, "stdio", true, &f->chr) || tcgetattr(slave, &now) || now.c_lflag & ICANON)
+        _exit(2);
+    if (by_fault) {
+        volatile char *page = mmap(NULL, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        *page = 1;
+    } else {
+        (void)kill(getpid(), signum);
+    }
+    _exit(1);
+}
+
+static void test_terminal_after_fatal_signals(void **state)
+{
+    struct fixture *f = *state;
+    const struct {
+        int signum;
+        bool by_fault;
+        void (*handler)(int);
+        int exit; /* -1: by the signal */
+        bool restored;
+    } cases[] = {
+        {SIGQUIT, false, SIG_DFL, -1, true}, {SIGABRT, false, SIG_DFL, -1, true}, {SIGBUS, false, SIG_DFL, -1, true},
+        {SIGSEGV, false, SIG_DFL, -1, true}, {SIGSEGV, true, SIG_DFL, -1, true},  {SIGFPE, false, SIG_DFL, -1, true},
+        {SIGILL, false, SIG_DFL, -1, true},  {SIGQUIT, false, SIG_IGN, 1, false}, {SIGSEGV, true, exit_42, 42, true},
+        {SIGABRT, false, exit_42, 42, true},
+    };
+    int master, slave;
+    open_terminal(&master, &slave);
+    struct termios cooked = modes(slave);
+    cooked.c_lflag |= ICANON | ECHO | ISIG;
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        int status = 0;
+        assert_int_equal(tcsetattr(slave, TCSANOW, &cooked), 0);
+        pid_t child = fork();
+        if (child == 0)
+            die_of(f, slave, cases[i].signum, cases[i].by_fault, cases[i].handler);
+        assert_int_equal(waitpid(child, &status, 0), child);
+        if (cases[i].exit < 0)
+            assert_true(WIFSIGNALED(status) && WTERMSIG(status) == cases[i].signum);
+        else
+            assert_true(WIFEXITED(status) && WEXITSTATUS(status) == cases[i].exit);
+        assert_int_equal(modes(slave).c_lflag == cooked.c_lflag, cases[i].restored);
+    }
+    (void)close(master);
+    (void)close(slave);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -294,6 +359,7 @@ int main(void)
         TEST(test_one_reader_of_stdin),
         TEST(test_terminal_modes),
         TEST(test_terminal_in_the_background),
+        TEST(test_terminal_after_fatal_signals),
     };
     (void)signal(SIGPIPE, SIG_IGN);
     return cmocka_run_group_tests_name("chardev_stdio", tests, NULL, NULL);
