@@ -66,6 +66,7 @@ struct mc146818 {
     unsigned hz;        /* of the periodic interrupt, 0: none */
     uint64_t grid_base; /* now() when hz was set */
     uint64_t seen;      /* ticks of this grid accounted for */
+    uint64_t next_tick; /* when the one after them is due, RINGD_NEVER without a rate */
     uint64_t owed;      /* the newest of them, which the guest has still to get (SLEW) */
     uint64_t slew_at;   /* when the next owed tick may be raised, RINGD_NEVER: after a REG_C read */
     uint64_t due, delivered, coalesced, late, discarded, converted;
@@ -107,8 +108,8 @@ static int64_t read_clock(const struct mc146818 *rtc)
 static void sync_chain(struct mc146818 *rtc)
 {
     rtc->chain = read_clock(rtc);
-    if (!chain_runs(rtc))
-        return;
+    if (!chain_runs(rtc) || (rtc->chain < rtc->next_edge && rtc->next_edge - rtc->chain <= NS_PER_S))
+        return; /* nearly always: the second has not ended */
     int64_t updates = floor_div(rtc->chain - rtc->next_edge, NS_PER_S) + 1;
     if (!updates)
         return;
@@ -197,11 +198,14 @@ static void deliver_tick(struct mc146818 *rtc, uint64_t now)
 /* Accounts for the ticks that have become due, and for an owed one whose time has come. */
 static void sync_periodic(struct mc146818 *rtc, uint64_t now)
 {
+    if (now < rtc->next_tick && !rtc->owed)
+        return;
     if (!rtc->hz)
         return;
     uint64_t ticks = ticks_by(rtc, now);
     uint64_t fresh = ticks > rtc->seen ? ticks - rtc->seen : 0;
     rtc->seen += fresh;
+    rtc->next_tick = tick_time(rtc, rtc->seen + 1);
     if (!(rtc->time.cmos[REG_B] & B_PIE)) {
         if (fresh)
             rtc->time.cmos[REG_C] |= C_PF;
@@ -224,7 +228,7 @@ static void plan_periodic(struct mc146818 *rtc)
 {
     uint64_t deadline = RINGD_NEVER;
     if (rtc->hz && rtc->time.cmos[REG_B] & B_PIE && !(rtc->time.cmos[REG_C] & C_PF)) {
-        deadline = tick_time(rtc, rtc->seen + 1);
+        deadline = rtc->next_tick;
         if (rtc->owed && rtc->slew_at < deadline)
             deadline = rtc->slew_at;
     }
@@ -250,6 +254,7 @@ static void start_grid(struct mc146818 *rtc, unsigned hz, uint64_t now)
     rtc->hz = hz;
     rtc->grid_base = now;
     rtc->seen = 0;
+    rtc->next_tick = hz ? tick_time(rtc, 1) : RINGD_NEVER;
     if (rtc->slew_at != RINGD_NEVER)
         plan_slew(rtc, now);
 }
@@ -328,7 +333,8 @@ static uint8_t read_c(struct mc146818 *rtc, uint64_t now)
 
 static uint8_t read_data(struct mc146818 *rtc)
 {
-    int field = mc146818_time_byte(&rtc->time, rtc->index);
+    bool control = rtc->index >= REG_A && rtc->index <= REG_D;
+    int field = control ? -1 : mc146818_time_byte(&rtc->time, rtc->index);
     if (field < 0 && rtc->index != REG_A && rtc->index != REG_C)
         return rtc->time.cmos[rtc->index];
     uint64_t now = sync(rtc);
