@@ -75,8 +75,8 @@ struct ring {
 
 /* What is known of a posted region's writes. Under the device's lock. */
 struct region_posted {
-    uint64_t count, batches, batch_max, full_exits;
-    struct histogram latency; /* cycles */
+    uint64_t batches, batch_max, full_exits;
+    struct histogram latency; /* cycles; its count is that of the writes */
 };
 
 struct region_state {
@@ -152,8 +152,6 @@ struct ringd {
 unsigned ring_replay(struct ring *ring, bool yield);
 /* Takes the consumer lock and drains to the end, as a vCPU or a control thread. */
 void ring_drain(struct ring *ring);
-uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width);
-void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
 
 /* device.c */
 int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, struct ring **out);

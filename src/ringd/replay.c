@@ -23,17 +23,16 @@ static unsigned part_width(unsigned widths, unsigned width)
     return (widths & 1) || (width & (width - 1)) ? 1 : width;
 }
 
-static uint64_t low_bytes(uint64_t value, unsigned width)
+static inline uint64_t low_bytes(uint64_t value, unsigned width)
 {
     return width >= 8 ? value : value & ((UINT64_C(1) << (width * 8)) - 1);
 }
 
-/* Bits above `width` are as the model left them. */
-uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)
+/* Out of line, so that the way that every access takes stays short. */
+static __attribute__((noinline)) uint64_t read_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
+                                                     unsigned width)
 {
     unsigned widths = dev->ops->regions[region].widths;
-    if (__builtin_expect((widths & width) != 0 && (width & (width - 1)) == 0, 1))
-        return dev->ops->read(dev->self, region, offset, width);
     uint64_t value = 0;
     for (unsigned done = 0; done < width;) {
         unsigned part = part_width(widths, width - done);
@@ -43,14 +42,10 @@ uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, un
     return value;
 }
 
-/* Nothing is set in `value` above `width`. */
-void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
+static __attribute__((noinline)) void write_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
+                                                  unsigned width, uint64_t value)
 {
     unsigned widths = dev->ops->regions[region].widths;
-    if (__builtin_expect((widths & width) != 0 && (width & (width - 1)) == 0, 1)) {
-        dev->ops->write(dev->self, region, offset, width, value);
-        return;
-    }
     for (unsigned done = 0; done < width;) {
         unsigned part = part_width(widths, width - done);
         dev->ops->write(dev->self, region, offset + done, part, low_bytes(value >> (done * 8), part));
@@ -58,88 +53,136 @@ void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsig
     }
 }
 
-/* The zone that holds the whole entry, or NULL. A machine has about ten. */
-static const struct zone *find_zone(const struct ring *ring, const struct ringd_ring_entry *entry)
+/* Does the model take this width as it is? */
+static inline bool takes(const struct ringd_dev *dev, unsigned region, unsigned width)
 {
-    for (unsigned i = 0; i < ring->zone_count; i++) {
-        const struct zone *zone = &ring->zones[i];
-        uint64_t offset = entry->addr - zone->addr;
-        if (entry->pio == zone->pio && offset < zone->size && entry->len <= zone->size - offset)
+    return (dev->ops->regions[region].widths & width) != 0 && (width & (width - 1)) == 0;
+}
+
+/* Bits above `width` are as the model left them. */
+static inline uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)
+{
+    if (__builtin_expect(takes(dev, region, width), 1))
+        return dev->ops->read(dev->self, region, offset, width);
+    return read_split(dev, region, offset, width);
+}
+
+/* Nothing is set in `value` above `width`. */
+static inline void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
+{
+    if (__builtin_expect(takes(dev, region, width), 1))
+        dev->ops->write(dev->self, region, offset, width, value);
+    else
+        write_split(dev, region, offset, width, value);
+}
+
+/* Does the zone hold the whole entry? */
+static inline bool zone_holds(const struct zone *zone, const struct ringd_ring_entry *entry)
+{
+    uint64_t offset = entry->addr - zone->addr;
+    return entry->pio == zone->pio && offset < zone->size && entry->len <= zone->size - offset;
+}
+
+/* The entry's zone, or NULL. A machine has about ten, and most often it is that of the entry before. */
+static inline const struct zone *find_zone(const struct ring *ring, const struct ringd_ring_entry *entry,
+                                           const struct zone *last)
+{
+    if (last && zone_holds(last, entry))
+        return last;
+    for (const struct zone *zone = ring->zones, *end = zone + ring->zone_count; zone < end; zone++)
+        if (zone_holds(zone, entry))
             return zone;
-    }
     return NULL;
 }
 
-/* Shared ring: changes over to `dev`'s lock. Its own ring: nothing to do, the consumer lock is the device's. */
-static void hold_device(const struct ring *ring, struct ringd_dev **held, struct ringd_dev *dev)
-{
-    if (!ring->shared || *held == dev)
-        return;
-    if (*held)
-        lock_leave(&(*held)->lock);
-    *held = dev;
-    if (dev)
-        lock_take(&dev->lock);
-}
-
 /* Counts a run of writes to one zone; its device's lock is held. */
-static void count_run(const struct zone *zone, unsigned run, uint64_t age)
+static inline void count_run(const struct zone *zone, unsigned run, uint64_t age)
 {
     struct region_posted *posted = zone->dev->regions[zone->region].posted;
-    posted->count += run;
     posted->batches++;
     if (run > posted->batch_max)
         posted->batch_max = run;
     histogram_add(&posted->latency, age, run);
 }
 
-unsigned ring_replay(struct ring *ring, bool yield)
+/* Shared ring: changes over from the lock of one zone's device to another's. Its own ring: nothing to do, the consumer
+ * lock is the device's. */
+static inline void change_device(bool shared, const struct zone *from, const struct zone *to)
 {
-    uint64_t now = cycles_now(), since = load_relaxed(&ring->known_empty);
-    uint64_t age = now > since ? now - since : 0;
-    uint32_t pending = ring_pending(&ring->cursor);
-    uint32_t max = yield && pending > RING_BATCH ? RING_BATCH : pending;
-    const struct zone *current = NULL;
-    struct ringd_dev *held = NULL;
-    unsigned run = 0;
+    if (!shared || (from && to && from->dev == to->dev))
+        return;
+    if (from)
+        lock_leave(&from->dev->lock);
+    if (to)
+        lock_take(&to->dev->lock);
+}
 
-    for (uint32_t i = 0; i < max; i++) {
+/* Replays `count` entries. Two copies of this are made, for a ring of one device and for a shared one. */
+static inline __attribute__((always_inline)) void replay_entries(struct ring *ring, uint32_t count, uint64_t age,
+                                                                 bool shared)
+{
+    const struct zone *zone = NULL; /* of the run that is under way */
+    unsigned run = 0;
+    while (count--) {
         struct ringd_ring_entry entry = ring_peek(&ring->cursor);
-        const struct zone *zone = find_zone(ring, &entry);
+        const struct zone *found = find_zone(ring, &entry, zone);
         uint64_t value;
-        if (zone && ring_entry_value(&entry, &value)) {
-            if (zone != current) {
-                if (run)
-                    count_run(current, run, age);
-                current = zone;
+        if (found && ring_entry_value(&entry, &value)) {
+            if (found != zone) {
+                if (zone)
+                    count_run(zone, run, age);
+                change_device(shared, zone, found);
+                zone = found;
                 run = 0;
-                hold_device(ring, &held, zone->dev);
             }
-            region_write(zone->dev, zone->region, entry.addr - zone->addr, entry.len, value);
+            region_write(found->dev, found->region, entry.addr - found->addr, entry.len, value);
             run++;
         } else {
             ring->bad++;
         }
         ring_advance(&ring->cursor);
     }
-    if (run)
-        count_run(current, run, age);
-    hold_device(ring, &held, NULL);
-
-    if (max) {
-        ring->entries += max;
-        ring->batches++;
-        if (max > ring->batch_max)
-            ring->batch_max = max;
+    if (zone) {
+        count_run(zone, run, age);
+        change_device(shared, zone, NULL);
     }
-    if (max == pending)
+}
+
+static void replay_own(struct ring *ring, uint32_t count, uint64_t age)
+{
+    replay_entries(ring, count, age, false);
+}
+
+static void replay_shared(struct ring *ring, uint32_t count, uint64_t age)
+{
+    replay_entries(ring, count, age, true);
+}
+
+unsigned ring_replay(struct ring *ring, bool yield)
+{
+    uint64_t now = cycles_now();
+    uint32_t pending = ring_pending(&ring->cursor);
+    uint32_t count = yield && pending > RING_BATCH ? RING_BATCH : pending;
+    if (count) {
+        uint64_t since = load_relaxed(&ring->known_empty);
+        uint64_t age = now > since ? now - since : 0;
+        if (ring->shared)
+            replay_shared(ring, count, age);
+        else
+            replay_own(ring, count, age);
+        ring->entries += count;
+        ring->batches++;
+        if (count > ring->batch_max)
+            ring->batch_max = count;
+    }
+    if (count == pending)
         store_relaxed(&ring->known_empty, now);
-    return max;
+    return count;
 }
 
 /* As a vCPU; the consumer lock is held. While the fd is watched nothing tells how long an entry has been waiting, only
  * that the thread has not woken yet: its age is counted from here. */
-static void replay_for_vcpu(struct ring *ring)
+static inline void replay_for_vcpu(struct ring *ring)
 {
     if (load_relaxed(&ring->armed))
         store_relaxed(&ring->known_empty, cycles_now());
@@ -150,7 +193,7 @@ static void replay_for_vcpu(struct ring *ring)
 }
 
 /* Ends with the device's lock held and its ring drained. */
-static void visit(struct ringd_dev *dev)
+static inline void visit(struct ringd_dev *dev)
 {
     struct ring *ring = dev->ring;
     uint64_t waited = 0;

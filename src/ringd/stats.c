@@ -83,7 +83,7 @@ int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_regi
     const struct region_state *state = &dev->regions[region];
     *out = (struct ringd_region_stats){.addr = state->addr, .mapped = state->mapped, .zone = state->zone};
     if (state->posted) {
-        out->posted = state->posted->count;
+        out->posted = state->posted->latency.count;
         out->batches = state->posted->batches;
         out->batch_max = state->posted->batch_max;
         out->full_exits = state->posted->full_exits;

@@ -48,4 +48,28 @@ void bus_remove(struct bus *bus, enum ringd_space space, const struct ringd_dev 
  * *out holds addr. When false and out->first > addr, that is where the next range starts; UINT64_MAX: none. */
 bool bus_find(const struct bus *bus, enum ringd_space space, uint64_t addr, struct bus_range *out);
 
+/* What a reader found last, its own: most exits of a vCPU go where the one before went. All zeroes is a valid start. */
+struct bus_hint {
+    unsigned sequence;
+    struct bus_range range;
+};
+
+/* As bus_find(), through a hint. */
+static inline bool bus_find_near(const struct bus *bus, struct bus_hint *hint, enum ringd_space space, uint64_t addr,
+                                 struct bus_range *out)
+{
+    unsigned sequence = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE);
+    if (__builtin_expect(hint->range.dev && sequence == hint->sequence && addr >= hint->range.first &&
+                             addr <= hint->range.last,
+                         1)) {
+        *out = hint->range; /* found under this very sequence, which was even */
+        return true;
+    }
+    bool found = bus_find(bus, space, addr, out);
+    /* Only what was found while the table stood still since the look above may be found again by that sequence. */
+    if (found && !(sequence & 1) && __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE) == sequence)
+        *hint = (struct bus_hint){.sequence = sequence, .range = *out};
+    return found;
+}
+
 #endif

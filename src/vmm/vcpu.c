@@ -105,16 +105,51 @@ static uint64_t access_split(struct vm *vm, enum ringd_space space, uint64_t add
     return result;
 }
 
+/* Little endian, as guest and host are; by width, so that each is one move. */
+static inline uint64_t load_value(const uint8_t *data, unsigned len)
+{
+    uint64_t value = 0;
+    switch (len) {
+    case 1:
+        return *data;
+    case 2:
+        memcpy(&value, data, 2);
+        return value;
+    case 4:
+        memcpy(&value, data, 4);
+        return value;
+    default:
+        memcpy(&value, data, len);
+        return value;
+    }
+}
+
+static inline void store_value(uint8_t *data, unsigned len, uint64_t value)
+{
+    switch (len) {
+    case 1:
+        *data = (uint8_t)value;
+        break;
+    case 2:
+        memcpy(data, &value, 2);
+        break;
+    case 4:
+        memcpy(data, &value, 4);
+        break;
+    default:
+        memcpy(data, &value, len);
+        break;
+    }
+}
+
 /* Does one access and returns where it is counted. */
 static struct exit_stat *access_device(struct vcpu *vcpu, enum ringd_space space, uint64_t addr, unsigned len,
                                        uint8_t *data, bool write)
 {
     struct vm *vm = vcpu->vm;
     struct bus_range range;
-    bool found = bus_find(&vm->bus, space, addr, &range);
-    uint64_t value = 0;
-    if (write)
-        memcpy(&value, data, len);
+    bool found = bus_find_near(&vm->bus, &vcpu->hints[space], space, addr, &range);
+    uint64_t value = write ? load_value(data, len) : 0;
     if (found && len - 1 <= range.last - addr) {
         if (write)
             ringd_write(range.dev, range.region, addr - range.first, len, value);
@@ -126,7 +161,7 @@ static struct exit_stat *access_device(struct vcpu *vcpu, enum ringd_space space
         value = access_split(vm, space, addr, len, value, write);
     }
     if (!write)
-        memcpy(data, &value, len);
+        store_value(data, len, value);
     if (found)
         return &vcpu->exits.rows[range.row + (unsigned)(addr - range.first) * range.row_step][write];
     return exits_stray(&vcpu->exits, space == RINGD_MMIO, addr, write);

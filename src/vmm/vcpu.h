@@ -21,7 +21,8 @@ struct vcpu {
     int cpu; /* host CPU to be pinned to, -1: none */
     pthread_t thread;
     bool started;
-    struct exits exits; /* the thread's own; others read it when the vCPU stands still */
+    struct bus_hint hints[2]; /* by enum ringd_space; the thread's own */
+    struct exits exits;       /* the thread's own; others read it when the vCPU stands still */
     struct vcpu_state *power_on;
 };
 
