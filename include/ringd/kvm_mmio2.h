@@ -13,6 +13,14 @@
 
 #define RINGD_KVM_CAP_COALESCED_MMIO2 239
 
+/* Bits of the capability's value. A kernel with the posting alone answers 1; kmod/ of this project adds the others. */
+#define RINGD_KVM_MMIO2_POSTED      (1 << 0)
+#define RINGD_KVM_MMIO2_SHARED_RING (1 << 1) /* many mappings show one ring, which lives as long as fd or mapping */
+#define RINGD_KVM_MMIO2_HUP         (1 << 2) /* poll() reports POLLHUP when the VM is gone */
+#define RINGD_KVM_MMIO2_UNREG_FD    (1 << 3) /* UNREGISTER2 removes only zones of buffer_fd, if that is a buffer */
+#define RINGD_KVM_MMIO2_EXCLUSIVE   (1 << 4) /* REGISTER2 refuses (EEXIST) to overlap another buffer's zone */
+#define RINGD_KVM_MMIO2_STRICT      (1 << 5) /* any order of close; no harm by fork, mremap, munmap; strict mmap() */
+
 struct ringd_kvm_coalesced_mmio_zone2 {
     __u64 addr;
     __u32 size; /* bytes */
