@@ -263,6 +263,8 @@ static int background_session(struct fixture *f, int master, const char *slave_n
 static void test_terminal_in_the_background(void **state)
 {
     struct fixture *f = *state;
+    if (getenv("RINGVMM_VALGRIND"))
+        skip(); /* valgrind's own descriptors are in the way of a new session's terminal */
     int master, slave, status = 0;
     char name[64];
     open_terminal(&master, &slave);
