@@ -157,10 +157,25 @@ static void restore_msrs(const struct vcpu *vcpu, const struct kvm_msrs *msrs)
     free(rest);
 }
 
+/*
+ * On SVM a triple fault clears the VMCB, the root of the nested page tables with it, and KVM loads that again only when
+ * its MMU has been reset; with paging off nothing resets it (arch/x86/kvm/svm/svm.c, shutdown_interception();
+ * arch/x86/kvm/x86.c, kvm_vcpu_reset()), and the vCPU would fault for ever at its first fetch. A CR4 that differs in a
+ * paging bit makes KVM_SET_SREGS reset it.
+ */
+static int renew_mmu(const struct vcpu *vcpu, const struct kvm_sregs *power_on)
+{
+    const uint64_t cr4_pae = 1u << 5;
+    struct kvm_sregs other = *power_on;
+    other.cr4 ^= cr4_pae;
+    return get(vcpu, KVM_SET_SREGS, &other);
+}
+
 int vcpu_state_restore(struct vcpu *vcpu)
 {
     struct vcpu_state *state = vcpu->power_on;
-    int ret = get(vcpu, KVM_SET_SREGS, &state->sregs);
+    int ret = renew_mmu(vcpu, &state->sregs);
+    ret = ret ? ret : get(vcpu, KVM_SET_SREGS, &state->sregs);
     ret = ret ? ret : get(vcpu, KVM_SET_REGS, &state->regs);
     ret = ret ? ret : get(vcpu, KVM_SET_DEBUGREGS, &state->debugregs);
     ret = ret ? ret : get(vcpu, KVM_SET_XCRS, &state->xcrs);
