@@ -65,6 +65,9 @@ struct ringd_env;
 struct ringd_env_ops {
     /* Time of the virtual machine in nanoseconds: monotonic, stands still while the machine is paused. */
     uint64_t (*now)(const struct ringd_env *env);
+    /* Is now() certainly below `ns`? A cheap answer, for a model that would only learn that nothing has changed yet:
+     * true is certain, false may also mean that it takes now() to tell. */
+    bool (*before)(const struct ringd_env *env, uint64_t ns);
     /* The host's UTC in nanoseconds since 1970; may jump either way. */
     int64_t (*wall)(const struct ringd_env *env);
     /* Sets timer `timer` (below ops->timer_count) to call the model's timer() once now() has reached `deadline_ns`;

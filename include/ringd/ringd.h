@@ -167,7 +167,8 @@ struct ringd_ring_stats {
     uint64_t wakeups_wasted; /* of these, with nothing left to do */
     uint64_t looks;          /* timed looks by the thread at a moderated ring */
     uint64_t looks_empty;
-    uint64_t switches; /* changes of the moderation's state */
+    uint64_t looks_put_off; /* times a vCPU that had drained the ring made the next look later */
+    uint64_t switches;      /* changes of the moderation's state */
     /* Age of entries at replay, an upper bound: counted from when the ring was last known empty, or from the wake-up.
      */
     struct ringd_histogram_summary latency;

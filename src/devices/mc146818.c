@@ -63,12 +63,13 @@ struct mc146818 {
     int64_t next_edge; /* when it makes the next update; past `chain` by a second at most */
     bool replan;       /* the update timer's deadline has to be worked out again */
 
-    unsigned hz;        /* of the periodic interrupt, 0: none */
-    uint64_t grid_base; /* now() when hz was set */
-    uint64_t seen;      /* ticks of this grid accounted for */
-    uint64_t next_tick; /* when the one after them is due, RINGD_NEVER without a rate */
-    uint64_t owed;      /* the newest of them, which the guest has still to get (SLEW) */
-    uint64_t slew_at;   /* when the next owed tick may be raised, RINGD_NEVER: after a REG_C read */
+    unsigned hz;          /* of the periodic interrupt, 0: none */
+    uint64_t grid_base;   /* now() when hz was set */
+    uint64_t seen;        /* ticks of this grid accounted for */
+    uint64_t next_tick;   /* when the one after them is due, RINGD_NEVER without a rate */
+    uint64_t owed;        /* the newest of them, which the guest has still to get (SLEW) */
+    uint64_t slew_at;     /* when the next owed tick may be raised, RINGD_NEVER: after a REG_C read */
+    uint64_t quiet_until; /* now() up to which sync() would find nothing new */
     uint64_t due, delivered, coalesced, late, discarded, converted;
 
     uint8_t snapshot[TIME_BYTES];
@@ -261,11 +262,19 @@ static void start_grid(struct mc146818 *rtc, unsigned hz, uint64_t now)
 
 /* ---- accesses ---- */
 
+/* By the host's clock an update can also come early, when that is stepped; read_c() then tells of it a second late. */
+static uint64_t quiet_until(const struct mc146818 *rtc, uint64_t now)
+{
+    uint64_t edge = chain_runs(rtc) ? now + (uint64_t)(rtc->next_edge - rtc->chain) : RINGD_NEVER;
+    return edge < rtc->next_tick ? edge : rtc->next_tick;
+}
+
 static uint64_t sync(struct mc146818 *rtc)
 {
     uint64_t now = rtc->env->ops->now(rtc->env);
     sync_chain(rtc);
     sync_periodic(rtc, now);
+    rtc->quiet_until = quiet_until(rtc, now);
     return now;
 }
 
@@ -331,13 +340,24 @@ static uint8_t read_c(struct mc146818 *rtc, uint64_t now)
     return (uint8_t)(flags | (irq ? C_IRQF : 0));
 }
 
-static uint8_t read_data(struct mc146818 *rtc)
+/*
+ * A guest that ticks by the periodic interrupt reads REG_C after each, and most often that is all there is to know: the
+ * flags that are set already. Then the time need not be asked for, which would cost more than all the rest.
+ */
+static bool read_c_knows(const struct mc146818 *rtc)
+{
+    return !rtc->owed && !rtc->replan && !(rtc->time.cmos[REG_C] & (C_AF | C_UF)) &&
+           rtc->env->ops->before(rtc->env, rtc->quiet_until);
+}
+
+static __attribute__((noinline)) uint8_t read_data(struct mc146818 *rtc)
 {
     bool control = rtc->index >= REG_A && rtc->index <= REG_D;
     int field = control ? -1 : mc146818_time_byte(&rtc->time, rtc->index);
     if (field < 0 && rtc->index != REG_A && rtc->index != REG_C)
         return rtc->time.cmos[rtc->index];
-    uint64_t now = sync(rtc);
+    bool known = rtc->index == REG_C && read_c_knows(rtc);
+    uint64_t now = known ? 0 : sync(rtc);
     uint8_t value;
     if (field >= 0)
         value = read_time(rtc, field, now);
@@ -374,7 +394,7 @@ static void write_b(struct mc146818 *rtc, uint8_t value)
         mc146818_time_reformat(&rtc->time, value);
 }
 
-static void write_data(struct mc146818 *rtc, uint8_t value)
+static __attribute__((noinline)) void write_data(struct mc146818 *rtc, uint8_t value)
 {
     unsigned reg = rtc->index;
     if (reg == REG_C || reg == REG_D)
@@ -394,14 +414,20 @@ static void write_data(struct mc146818 *rtc, uint8_t value)
         rtc->time.cmos[reg] = value;
     rtc->snapshot_open = false;
     rtc->replan = true;
+    rtc->quiet_until = 0;
     settle(rtc);
 }
 
 static uint64_t mc146818_read(void *self, unsigned region, uint64_t offset, unsigned width)
 {
+    const struct mc146818 *rtc = self;
     (void)offset;
     (void)width;
-    return region == MC146818_DATA ? read_data(self) : 0xff; /* on a PC the index latch cannot be read back */
+    if (region != MC146818_DATA)
+        return 0xff; /* on a PC the index latch cannot be read back */
+    if (rtc->index == REG_C && !rtc->time.cmos[REG_C] && read_c_knows(rtc))
+        return 0; /* and nothing changes by it */
+    return read_data(self);
 }
 
 static void mc146818_write(void *self, unsigned region, uint64_t offset, unsigned width, uint64_t value)

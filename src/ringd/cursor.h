@@ -51,12 +51,17 @@ static inline uint32_t ring_pending(struct ring_cursor *cursor)
     return last >= cursor->first ? last - cursor->first : last + RINGD_RING_SLOTS - cursor->first;
 }
 
+/* The three words of the entry in `slot`: address, length and pio, data. A hostile producer may still be writing there,
+ * so each is loaded once, whole, and what was loaded is checked. */
+static inline const uint64_t *ring_words(const struct ringd_ring_page *page, uint32_t slot)
+{
+    return (const uint64_t *)(const void *)&page->entries[slot];
+}
+
 /* Copies the entry at the front; only after ring_pending() said that there is one. */
 static inline struct ringd_ring_entry ring_peek(const struct ring_cursor *cursor)
 {
-    /* A hostile producer may still be writing here. Word by word, so that each is loaded once and none is torn; the
-     * values are checked on the copy. */
-    const uint64_t *words = (const uint64_t *)(const void *)&cursor->page->entries[cursor->first];
+    const uint64_t *words = ring_words(cursor->page, cursor->first);
     uint64_t addr = __atomic_load_n(&words[0], __ATOMIC_RELAXED);
     uint64_t kind = __atomic_load_n(&words[1], __ATOMIC_RELAXED);
     uint64_t data = __atomic_load_n(&words[2], __ATOMIC_RELAXED);
@@ -65,23 +70,53 @@ static inline struct ringd_ring_entry ring_peek(const struct ring_cursor *cursor
     return entry;
 }
 
-/* Gives the front slot back to the producer (release: our reads of it are over). */
+/* Gives the slots before `first` back to the producer (release: our reads of them are over). */
+static inline void ring_give_back(struct ringd_ring_page *page, uint32_t first)
+{
+    __atomic_store_n(&page->first, first, __ATOMIC_RELEASE);
+}
+
+/* The front entry has been dealt with. */
 static inline void ring_advance(struct ring_cursor *cursor)
 {
     uint32_t first = ring_next_slot(cursor->first);
     __atomic_store_n(&cursor->first, first, __ATOMIC_RELAXED);
-    __atomic_store_n(&cursor->page->first, first, __ATOMIC_RELEASE);
+    ring_give_back(cursor->page, first);
 }
 
-/* The entry's data as a value, or false when its length or its pio is malformed. Bytes past `len` are never looked at.
- * Any length from 1 to 8 is legal: KVM cuts a write that crosses a page into two of whatever length. */
+/* What remains of the data word of an entry whose `len` is 1 to 8. Bytes past it are never looked at. */
+static inline uint64_t ring_entry_mask(const struct ringd_ring_entry *entry)
+{
+    return UINT64_MAX >> (64 - entry->len * 8);
+}
+
+/* The data as a value: little endian, as guest and host are. */
+static inline uint64_t ring_entry_data(const struct ringd_ring_entry *entry)
+{
+    uint64_t data;
+    memcpy(&data, entry->data, sizeof(data));
+    return data & ring_entry_mask(entry);
+}
+
+/* Length and pio as they stand in the ring, in one word. */
+static inline uint64_t ring_entry_kind(const struct ringd_ring_entry *entry)
+{
+    return entry->len | (uint64_t)entry->pio << 32;
+}
+
+/* Are length and pio well-formed? Any length from 1 to 8 is legal: KVM cuts a write that crosses a page into two of
+ * whatever length. */
+static inline bool ring_entry_is_sound(const struct ringd_ring_entry *entry)
+{
+    return entry->pio <= 1 && entry->len >= 1 && entry->len <= 8;
+}
+
+/* The entry's data, or false when it is malformed. */
 static inline bool ring_entry_value(const struct ringd_ring_entry *entry, uint64_t *value)
 {
-    if (entry->pio > 1 || entry->len < 1 || entry->len > 8)
+    if (!ring_entry_is_sound(entry))
         return false;
-    uint64_t data;
-    memcpy(&data, entry->data, sizeof(data)); /* little endian, as the guest and we are */
-    *value = data & (UINT64_MAX >> (64 - entry->len * 8));
+    *value = ring_entry_data(entry);
     return true;
 }
 

@@ -12,6 +12,9 @@ static void ring_init(struct ring *ring, struct ringd *rd, const char *name, str
     ring->name = name;
     ring->lock = lock ? lock : &ring->own_lock;
     ring->shared = !lock;
+    ring->recent = no_place;
+    ring->look_ns = RINGD_NEVER;
+    ring->put_off_at = UINT64_MAX;
     ring_cursor_init(&ring->cursor, ring->back.page);
     ring->known_empty = cycles_now();
 }
@@ -76,6 +79,16 @@ static int check_ops(const struct ringd_device_ops *ops)
     return 0;
 }
 
+/* Widths as the model lists them (a sum of 1, 2, 4 and 8) to a bit for each. */
+static unsigned whole_widths(unsigned widths)
+{
+    unsigned whole = 0;
+    for (unsigned width = 1; width <= 8; width *= 2)
+        if (widths & width)
+            whole |= 1u << width;
+    return whole;
+}
+
 static void dev_free(struct ringd_dev *dev)
 {
     if (dev->self)
@@ -114,6 +127,8 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
     }
     for (unsigned i = 0; i < ops->timer_count; i++)
         dev->deadlines[i] = RINGD_NEVER;
+    for (unsigned i = 0; i < ops->region_count; i++)
+        dev->regions[i].whole = whole_widths(ops->regions[i].widths);
 
     /* The model may set timers and interrupts from create() on, so it runs as any operation does. */
     lock_take(&dev->lock);
@@ -174,6 +189,7 @@ static int zone_insert(struct ring *ring, const struct zone *zone)
     struct zone *old = ring->zones;
     ring->zones = zones;
     ring->zone_count++;
+    ring->recent = no_place;
     lock_leave(ring->lock);
     free(old);
     return 0;
@@ -184,6 +200,7 @@ static void zone_delete(struct ring *ring, const struct ringd_dev *dev, unsigned
 {
     lock_take(ring->lock);
     ring_replay(ring, false);
+    ring->recent = no_place;
     for (unsigned i = 0; i < ring->zone_count; i++) {
         if (ring->zones[i].dev == dev && ring->zones[i].region == region) {
             ring->zones[i] = ring->zones[--ring->zone_count];
@@ -226,7 +243,13 @@ static int map_zone(struct ringd_dev *dev, unsigned region, uint64_t addr)
     const struct ringd_region *desc = &dev->ops->regions[region];
     struct ringd *rd = dev->rd;
     struct zone zone = {
-        .addr = addr, .size = desc->size, .pio = desc->space == RINGD_PIO, .region = region, .dev = dev};
+        .addr = addr,
+        .size = desc->size,
+        .pio = desc->space == RINGD_PIO,
+        .region = region,
+        .dev = dev,
+        .posted = dev->regions[region].posted,
+    };
     if (zone_overlaps(rd, zone.pio, addr, desc->size))
         return -EEXIST;
     int ret = zone_insert(dev->ring, &zone); /* before the kernel's: an entry may arrive at once */

@@ -39,7 +39,19 @@ struct zone {
     uint32_t pio;
     unsigned region;
     struct ringd_dev *dev;
+    struct region_posted *posted; /* the region's */
 };
+
+/* Where a write went: most often the next one goes there too, and need not be checked again. */
+struct place {
+    uint64_t addr, kind;     /* the entry's first two words */
+    struct ringd_dev *dev;   /* NULL: nowhere yet */
+    const struct zone *zone; /* no_zone then, which holds nothing */
+    uint64_t mask, offset;
+    unsigned region, width; /* the model takes this width as it is */
+};
+
+extern const struct place no_place;
 
 struct ring {
     struct ringd *rd;
@@ -53,6 +65,7 @@ struct ring {
     struct ring_cursor cursor;
     struct zone *zones;
     unsigned zone_count;
+    struct place recent; /* of the last write; forgotten when the zones change */
     uint64_t entries, batches, batch_max, bad;
 
     /* Written under the consumer lock, read by the ring thread without it: atomic, relaxed. Late by one look is fine.
@@ -67,6 +80,15 @@ struct ring {
     enum moderation_state state;
     bool armed; /* the fd is watched */
     uint64_t switches, wakeups, wakeups_wasted, looks, looks_empty;
+    /* When the ring thread looks by itself, in CLOCK_MONOTONIC ns; RINGD_NEVER: not at all. Written under
+     * rd->timer_lock, by the thread and by vCPUs that put it off; read without: atomic, relaxed. */
+    uint64_t look_ns;
+    /* Putting it off. Atomic, relaxed; all but put_off_at written by the ring thread, under rd->timer_lock. */
+    uint64_t put_off_at;     /* cycles: a vCPU that has drained the ring later than this puts the look off */
+    uint64_t put_off_cycles; /* for so long that is not worth while again; 0: the look may not be put off */
+    uint64_t put_off_ns;     /* how far from now the look is put */
+    uint64_t full_seen;      /* full_exits at the last look */
+    uint64_t looks_put_off;  /* written by vCPUs, for statistics */
 
     /* The ring thread's own. */
     struct moderation moderation;
@@ -80,6 +102,7 @@ struct region_posted {
 };
 
 struct region_state {
+    unsigned whole; /* constant; bit n: an access of n bytes goes to the model as it is, not split */
     /* Under rd->map_lock. */
     uint64_t addr;
     bool mapped;
@@ -104,6 +127,7 @@ struct ringd_dev {
     struct ring *ring;              /* its own, the shared one, or NULL */
     struct region_state *regions;
     struct ringd_lock lock;
+    uint64_t now_ns, now_cycles;        /* under `lock`: what the model was told last of the time, and when */
     struct ringd_lock_stats lock_stats; /* under `lock`; times in cycles */
     uint64_t *deadlines;                /* under rd->timer_lock; RINGD_NEVER: not set */
 };
@@ -112,6 +136,10 @@ struct ringd {
     struct ringd_config config;
     const struct backend_ops *backend; /* NULL: off */
     struct cycles_base base;
+    bool tsc_trusted;               /* constant: the kernel keeps time by the cycle counter */
+    struct cycles_base calibration; /* constant */
+    uint64_t calibrate_at;          /* atomic, relaxed: cycles since then at which the next bound is worked out */
+    uint64_t cycle_most; /* atomic, relaxed: an upper bound of a cycle's length in 2^-32 ns; 0: not known yet */
 
     pthread_mutex_t map_lock;
     struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* grow only, before the thread runs or while paused */
@@ -136,6 +164,7 @@ struct ringd {
 
     pthread_mutex_t request_lock; /* guards: */
     pthread_cond_t request_cond;
+    bool ready;  /* the thread has its rings */
     bool stop;   /* the thread is to end */
     bool park;   /* the thread is to stand still */
     bool parked; /* and does */
@@ -161,14 +190,15 @@ void dev_destroy(struct ringd_dev *dev);
 /* env.c */
 extern const struct ringd_env_ops env_ops;
 uint64_t machine_time(const struct ringd *rd);
+void clock_init(struct ringd *rd);
 
 /* timer.c */
 int timer_init(struct ringd *rd);
 void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns);
 /* Calls the models whose timers are due. Ring thread, no lock held. */
 void timer_run(struct ringd *rd);
-/* Sets the timerfd to the earliest of the device timers and `look_ns` (CLOCK_MONOTONIC). Ring thread. */
-void timer_arm(struct ringd *rd, uint64_t look_ns);
+/* Sets the timerfd to the earliest of the device timers and the rings' looks. Any thread; timer_lock is held. */
+void timer_arm(struct ringd *rd);
 
 /* thread.c */
 int thread_init(struct ringd *rd);

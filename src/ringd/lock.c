@@ -55,12 +55,11 @@ void lock_wake(struct ringd_lock *lock)
         abort();
 }
 
-void lock_wait_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits)
+uint64_t lock_wait_from_vcpu(struct ringd_lock *lock)
 {
     uint64_t start = cycles_now();
     __atomic_fetch_add(&lock->waiters, 1, __ATOMIC_RELAXED);
     lock_wait(lock);
     __atomic_fetch_sub(&lock->waiters, 1, __ATOMIC_RELAXED);
-    *waited += cycles_now() - start;
-    ++*waits;
+    return cycles_now() - start;
 }

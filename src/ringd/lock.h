@@ -49,13 +49,7 @@ static inline void lock_leave(struct ringd_lock *lock)
         lock_wake(lock);
 }
 
-/* A vCPU's way to take a lock; the time it waited, in cycles, is added to *waited, and 1 to *waits, when it did. */
-void lock_wait_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits);
-
-static inline void lock_take_from_vcpu(struct ringd_lock *lock, uint64_t *waited, unsigned *waits)
-{
-    if (__builtin_expect(!lock_try(lock), 0))
-        lock_wait_from_vcpu(lock, waited, waits);
-}
+/* As lock_wait(), for a vCPU: the ring thread gives way to those. Returns the cycles that it took. */
+uint64_t lock_wait_from_vcpu(struct ringd_lock *lock);
 
 #endif

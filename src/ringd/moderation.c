@@ -14,6 +14,7 @@
 #define POLL_LEAST_NS     50000u  /* looking more often than this costs more than wake-ups at the same rate */
 #define POLL_MOST_NS      500000u /* a storm that ends is noticed within this time, whatever the bound */
 #define POLL_START_NS     100000u /* fills about 80 slots where a posted write costs 1.2 us */
+#define POLL_AIM_LOOKS    4u      /* looks that went well until the aim is raised by one; it is lowered by an eighth */
 #define WINDOW_LOOKS      8u
 #define LATCH_BAR_LEAST   16u /* bounds */
 #define LATCH_BAR_MOST_NS 1000000000u
@@ -69,6 +70,7 @@ void moderation_init(struct moderation *m, const struct moderation_config *confi
     m->config = *config;
     m->before.now_ns = now_ns;
     m->latch_bar_ns = LATCH_BAR_LEAST * config->bound_ns;
+    m->poll_aim = config->capacity - config->capacity / 8;
     enter(m, MODERATION_ARMED, now_ns);
     m->switches = 0;
 }
@@ -118,12 +120,29 @@ static void step_latch(struct moderation *m, const struct moderation_seen *seen,
     }
 }
 
+/*
+ * How full a look may find the ring depends on how steadily the guest writes and how punctual the host's timers are. So
+ * it is tried: raised by one now and then, lowered by an eighth each time it was too much. From there to the next time
+ * it takes 21 x 4 looks at least, which is over 10,000 writes.
+ */
+static void adapt_aim(struct moderation *m, uint64_t full_exits)
+{
+    uint32_t capacity = m->config.capacity, most = capacity - capacity / 16, least = capacity / 2;
+    if (full_exits) {
+        m->poll_aim = m->poll_aim > least + capacity / 8 ? m->poll_aim - capacity / 8 : least;
+        m->poll_good = 0;
+    } else if (++m->poll_good >= POLL_AIM_LOOKS) {
+        m->poll_aim += m->poll_aim < most;
+        m->poll_good = 0;
+    }
+}
+
 static void step_poll(struct moderation *m, const struct moderation_seen *seen, const struct delta *d)
 {
-    uint64_t target = m->config.capacity * 5 / 8;
+    adapt_aim(m, d->full_exits);
     uint64_t wanted = m->poll_interval_ns / 2; /* after a full exit: twice as often */
     if (!d->full_exits)
-        wanted = seen->found ? d->ns * target / seen->found : m->poll_interval_ns * 2;
+        wanted = seen->found ? d->ns * m->poll_aim / seen->found : m->poll_interval_ns * 2;
     /* Halved or doubled at most: one odd sample must not fill the ring. */
     m->poll_interval_ns = poll_clamp(m, clamp_u64(wanted, m->poll_interval_ns / 2, m->poll_interval_ns * 2));
     m->next_look_ns = seen->now_ns + m->poll_interval_ns;

@@ -7,9 +7,10 @@
  *
  *   ARMED  The fd is watched; each write that finds the ring empty wakes the thread. For doorbells and for silence.
  *   LATCH  The fd is left out; the thread looks every 3/4 of the bound. For index latches: the vCPU comes along for a
- *          synchronous access anyway and drains the ring on its way, so nobody waits for the thread.
- *   POLL   The fd is left out; the thread looks at an interval that finds the ring about 5/8 full. For storms: large
- *          batches, no wake-ups, and never "ring full".
+ *          synchronous access anyway and drains the ring on its way, so nobody waits for the thread. While that goes
+ *          on it also puts the look off (replay.c), so that the steps here are few and far apart.
+ *   POLL   The fd is left out; the thread looks at an interval that finds the ring about 7/8 full: a little more after
+ *          each few looks that went well, an eighth less after a full exit. For storms: large batches, no wake-ups.
  *
  *            4 wake-ups in a row, less than half the bound apart, a vCPU's visit between each and the next
  *          +-----------------------------------------------------------------------> LATCH --+
@@ -60,6 +61,8 @@ struct moderation {
     unsigned window_looks; /* LATCH: looks in this window, and what it held */
     uint64_t window_thread, window_vcpu;
     uint64_t poll_interval_ns;
+    uint32_t poll_aim;  /* POLL: entries that a look ought to find */
+    unsigned poll_good; /* looks without a full exit since it was changed */
     uint64_t latch_barred_until_ns, latch_bar_ns;
 };
 

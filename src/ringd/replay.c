@@ -53,16 +53,10 @@ static __attribute__((noinline)) void write_split(struct ringd_dev *dev, unsigne
     }
 }
 
-/* Does the model take this width as it is? */
-static inline bool takes(const struct ringd_dev *dev, unsigned region, unsigned width)
-{
-    return (dev->ops->regions[region].widths & width) != 0 && (width & (width - 1)) == 0;
-}
-
 /* Bits above `width` are as the model left them. */
 static inline uint64_t region_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)
 {
-    if (__builtin_expect(takes(dev, region, width), 1))
+    if (__builtin_expect(dev->regions[region].whole >> width & 1, 1))
         return dev->ops->read(dev->self, region, offset, width);
     return read_split(dev, region, offset, width);
 }
@@ -70,11 +64,14 @@ static inline uint64_t region_read(struct ringd_dev *dev, unsigned region, uint6
 /* Nothing is set in `value` above `width`. */
 static inline void region_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
 {
-    if (__builtin_expect(takes(dev, region, width), 1))
+    if (__builtin_expect(dev->regions[region].whole >> width & 1, 1))
         dev->ops->write(dev->self, region, offset, width, value);
     else
         write_split(dev, region, offset, width, value);
 }
+
+static const struct zone no_zone = {.pio = UINT32_MAX};
+const struct place no_place = {.zone = &no_zone};
 
 /* Does the zone hold the whole entry? */
 static inline bool zone_holds(const struct zone *zone, const struct ringd_ring_entry *entry)
@@ -83,12 +80,11 @@ static inline bool zone_holds(const struct zone *zone, const struct ringd_ring_e
     return entry->pio == zone->pio && offset < zone->size && entry->len <= zone->size - offset;
 }
 
-/* The entry's zone, or NULL. A machine has about ten, and most often it is that of the entry before. */
-static inline const struct zone *find_zone(const struct ring *ring, const struct ringd_ring_entry *entry,
-                                           const struct zone *last)
+/* The zone of the entry, most often that of the entry before; NULL for a malformed one. A machine has about ten. */
+static inline const struct zone *find_zone(const struct ring *ring, const struct ringd_ring_entry *entry)
 {
-    if (last && zone_holds(last, entry))
-        return last;
+    if (__builtin_expect(zone_holds(ring->recent.zone, entry), 1))
+        return ring->recent.zone;
     for (const struct zone *zone = ring->zones, *end = zone + ring->zone_count; zone < end; zone++)
         if (zone_holds(zone, entry))
             return zone;
@@ -98,11 +94,27 @@ static inline const struct zone *find_zone(const struct ring *ring, const struct
 /* Counts a run of writes to one zone; its device's lock is held. */
 static inline void count_run(const struct zone *zone, unsigned run, uint64_t age)
 {
-    struct region_posted *posted = zone->dev->regions[zone->region].posted;
+    struct region_posted *posted = zone->posted;
     posted->batches++;
     if (run > posted->batch_max)
         posted->batch_max = run;
     histogram_add(&posted->latency, age, run);
+}
+
+/* Counts entries that have been replayed together; consumer lock held. */
+static inline void count_batch(struct ring *ring, uint32_t count)
+{
+    ring->entries += count;
+    ring->batches++;
+    if (count > ring->batch_max)
+        ring->batch_max = count;
+}
+
+/* How long ago the ring was last known to be empty. */
+static inline uint64_t ring_age(const struct ring *ring, uint64_t now)
+{
+    uint64_t since = load_relaxed(&ring->known_empty);
+    return now > since ? now - since : 0;
 }
 
 /* Shared ring: changes over from the lock of one zone's device to another's. Its own ring: nothing to do, the consumer
@@ -117,30 +129,77 @@ static inline void change_device(bool shared, const struct zone *from, const str
         lock_take(&to->dev->lock);
 }
 
+/*
+ * Replays `entry`, the checked copy of the one at the front, and up to `most` - 1 more that go to the same place;
+ * returns how many that were. A storm spends its time here, so what stays the same is kept in registers, and the cursor
+ * is moved at the end only: until then others that look without the lock find the ring not empty, and wait for the
+ * lock.
+ */
+static __attribute__((noinline)) uint32_t replay_run(struct ring *ring, const struct zone *zone,
+                                                     const struct ringd_ring_entry *entry, uint32_t most)
+{
+    struct ringd_dev *const dev = zone->dev;
+    const struct place place = {
+        .addr = entry->addr,
+        .kind = ring_entry_kind(entry),
+        .dev = dev,
+        .zone = zone,
+        .mask = ring_entry_mask(entry),
+        .offset = entry->addr - zone->addr,
+        .region = zone->region,
+        .width = entry->len,
+    };
+    uint64_t data = ring_entry_data(entry);
+    if (__builtin_expect(!(dev->regions[place.region].whole >> place.width & 1), 0)) {
+        write_split(dev, place.region, place.offset, place.width, data);
+        ring_advance(&ring->cursor);
+        return 1;
+    }
+    void (*const write)(void *, unsigned, uint64_t, unsigned, uint64_t) = dev->ops->write;
+    void *const self = dev->self;
+    struct ringd_ring_page *const page = ring->cursor.page;
+    uint32_t slot = ring->cursor.first, left = most;
+    ring->recent = place;
+    for (;;) {
+        write(self, place.region, place.offset, place.width, data & place.mask);
+        slot = ring_next_slot(slot);
+        ring_give_back(page, slot);
+        if (--left == 0)
+            break;
+        const uint64_t *words = ring_words(page, slot);
+        if (load_relaxed(&words[0]) != place.addr || load_relaxed(&words[1]) != place.kind)
+            break;
+        data = load_relaxed(&words[2]);
+    }
+    store_relaxed(&ring->cursor.first, slot);
+    return most - left;
+}
+
 /* Replays `count` entries. Two copies of this are made, for a ring of one device and for a shared one. */
 static inline __attribute__((always_inline)) void replay_entries(struct ring *ring, uint32_t count, uint64_t age,
                                                                  bool shared)
 {
     const struct zone *zone = NULL; /* of the run that is under way */
     unsigned run = 0;
-    while (count--) {
+    while (count) {
         struct ringd_ring_entry entry = ring_peek(&ring->cursor);
-        const struct zone *found = find_zone(ring, &entry, zone);
-        uint64_t value;
-        if (found && ring_entry_value(&entry, &value)) {
-            if (found != zone) {
-                if (zone)
-                    count_run(zone, run, age);
-                change_device(shared, zone, found);
-                zone = found;
-                run = 0;
-            }
-            region_write(found->dev, found->region, entry.addr - found->addr, entry.len, value);
-            run++;
-        } else {
+        const struct zone *found = find_zone(ring, &entry);
+        if (__builtin_expect(!found || !ring_entry_is_sound(&entry), 0)) {
             ring->bad++;
+            ring_advance(&ring->cursor);
+            count--;
+            continue;
         }
-        ring_advance(&ring->cursor);
+        if (found != zone) {
+            if (zone)
+                count_run(zone, run, age);
+            change_device(shared, zone, found);
+            zone = found;
+            run = 0;
+        }
+        uint32_t done = replay_run(ring, zone, &entry, count);
+        run += done;
+        count -= done;
     }
     if (zone) {
         count_run(zone, run, age);
@@ -158,60 +217,146 @@ static void replay_shared(struct ring *ring, uint32_t count, uint64_t age)
     replay_entries(ring, count, age, true);
 }
 
-unsigned ring_replay(struct ring *ring, bool yield)
+static unsigned replay_at(struct ring *ring, bool yield, uint64_t now)
 {
-    uint64_t now = cycles_now();
     uint32_t pending = ring_pending(&ring->cursor);
     uint32_t count = yield && pending > RING_BATCH ? RING_BATCH : pending;
     if (count) {
-        uint64_t since = load_relaxed(&ring->known_empty);
-        uint64_t age = now > since ? now - since : 0;
+        uint64_t age = ring_age(ring, now);
         if (ring->shared)
             replay_shared(ring, count, age);
         else
             replay_own(ring, count, age);
-        ring->entries += count;
-        ring->batches++;
-        if (count > ring->batch_max)
-            ring->batch_max = count;
+        count_batch(ring, count);
     }
     if (count == pending)
         store_relaxed(&ring->known_empty, now);
     return count;
 }
 
-/* As a vCPU; the consumer lock is held. While the fd is watched nothing tells how long an entry has been waiting, only
- * that the thread has not woken yet: its age is counted from here. */
-static inline void replay_for_vcpu(struct ring *ring)
+unsigned ring_replay(struct ring *ring, bool yield)
 {
-    if (load_relaxed(&ring->armed))
-        store_relaxed(&ring->known_empty, cycles_now());
-    unsigned found = ring_replay(ring, false);
+    return replay_at(ring, yield, cycles_now());
+}
+
+/*
+ * A vCPU has just drained the ring, as it always does for a latch: what it writes next is as young as a look's leftover
+ * would be, so the thread's look may come that much later, and as long as this goes on the thread sleeps. Not when
+ * writes have found the ring full: then the thread has to learn of it.
+ */
+static __attribute__((noinline)) void put_off_look(struct ring *ring, uint64_t now)
+{
+    struct ringd *rd = ring->rd;
+    lock_take(&rd->timer_lock);
+    uint64_t cycles = load_relaxed(&ring->put_off_cycles);
+    if (cycles && load_relaxed(&ring->full_exits) == load_relaxed(&ring->full_seen)) {
+        store_relaxed(&ring->look_ns, monotonic_ns() + load_relaxed(&ring->put_off_ns));
+        store_relaxed(&ring->put_off_at, now + cycles);
+        count_relaxed(&ring->looks_put_off, 1);
+        timer_arm(rd);
+    }
+    lock_leave(&rd->timer_lock);
+}
+
+/* For whatever a vCPU may find. Out of line, so that what it nearly always finds needs no stack. */
+static __attribute__((noinline)) void replay_any(struct ring *ring, uint64_t now)
+{
+    unsigned found = replay_at(ring, false, now);
     if (found)
         count_relaxed(&ring->vcpu_entries, found);
+    if (now > load_relaxed(&ring->put_off_at))
+        put_off_look(ring, now);
+}
+
+/*
+ * As a vCPU on its way to an access of `dev`; the consumer lock is held. While the fd is watched nothing tells how long
+ * an entry has been waiting, only that the thread has not woken yet: its age is counted from here.
+ *
+ * Nearly always the ring is empty or holds the one write that belongs to the access, an index or an address, to where
+ * the last one went. That one is replayed here; on a shared ring with `dev`'s lock taken by `lock_dev`, which is then
+ * still held and true is returned.
+ */
+static inline __attribute__((always_inline)) bool replay_for_vcpu(struct ring *ring, struct ringd_dev *dev,
+                                                                  void (*lock_dev)(struct ringd_dev *dev))
+{
+    uint64_t now = cycles_now();
+    if (load_relaxed(&ring->armed))
+        store_relaxed(&ring->known_empty, now);
     count_relaxed(&ring->visits, 1);
+    uint32_t first = ring->cursor.first, last = __atomic_load_n(&ring->cursor.page->last, __ATOMIC_ACQUIRE);
+    bool usual = now <= load_relaxed(&ring->put_off_at);
+    if (usual && last == first) {
+        store_relaxed(&ring->known_empty, now);
+        return false;
+    }
+    if (usual && last == ring_next_slot(first)) {
+        const uint64_t *words = ring_words(ring->cursor.page, first);
+        const struct place *place = &ring->recent;
+        if (__builtin_expect(load_relaxed(&words[0]) == place->addr && load_relaxed(&words[1]) == place->kind &&
+                                 place->dev == dev,
+                             1)) {
+            if (lock_dev)
+                lock_dev(dev);
+            dev->ops->write(dev->self, place->region, place->offset, place->width,
+                            load_relaxed(&words[2]) & place->mask);
+            ring_advance(&ring->cursor);
+            count_run(place->zone, 1, ring_age(ring, now));
+            count_batch(ring, 1);
+            count_relaxed(&ring->vcpu_entries, 1);
+            store_relaxed(&ring->known_empty, now);
+            return lock_dev != NULL;
+        }
+    }
+    replay_any(ring, now);
+    return false;
+}
+
+/* The device's lock is held. */
+static void count_wait(struct ringd_dev *dev, uint64_t waited)
+{
+    dev->lock_stats.waits++;
+    dev->lock_stats.wait_ns += waited;
+    if (waited > dev->lock_stats.wait_max_ns)
+        dev->lock_stats.wait_max_ns = waited;
+}
+
+static __attribute__((noinline)) void wait_for_device(struct ringd_dev *dev)
+{
+    uint64_t waited = lock_wait_from_vcpu(&dev->lock);
+    count_wait(dev, waited);
+}
+
+static inline void lock_device(struct ringd_dev *dev)
+{
+    if (__builtin_expect(!lock_try(&dev->lock), 0))
+        wait_for_device(dev);
+}
+
+/* What a vCPU waited for the lock of a shared ring is counted where it went, to its device. */
+static __attribute__((noinline)) void wait_for_ring(struct ring *ring, struct ringd_dev *dev)
+{
+    uint64_t waited = lock_wait_from_vcpu(ring->lock);
+    lock_take(&dev->lock);
+    count_wait(dev, waited);
+    lock_leave(&dev->lock);
 }
 
 /* Ends with the device's lock held and its ring drained. */
-static inline void visit(struct ringd_dev *dev)
+static inline __attribute__((always_inline)) void visit(struct ringd_dev *dev)
 {
     struct ring *ring = dev->ring;
-    uint64_t waited = 0;
-    unsigned waits = 0;
     if (ring && ring->shared) {
-        lock_take_from_vcpu(ring->lock, &waited, &waits);
-        replay_for_vcpu(ring);
+        if (__builtin_expect(!lock_try(ring->lock), 0))
+            wait_for_ring(ring, dev);
+        bool locked = replay_for_vcpu(ring, dev, lock_device);
         lock_leave(ring->lock);
+        if (!locked)
+            lock_device(dev);
+        return;
     }
-    lock_take_from_vcpu(&dev->lock, &waited, &waits);
-    if (ring && !ring->shared)
-        replay_for_vcpu(ring);
-    if (waits) {
-        dev->lock_stats.waits += waits;
-        dev->lock_stats.wait_ns += waited;
-        if (waited > dev->lock_stats.wait_max_ns)
-            dev->lock_stats.wait_max_ns = waited;
-    }
+    lock_device(dev);
+    if (ring)
+        replay_for_vcpu(ring, dev, NULL);
 }
 
 uint64_t ringd_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)

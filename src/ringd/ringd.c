@@ -64,6 +64,7 @@ int ringd_create(const struct ringd_config *config, struct ringd **out)
     pthread_mutex_init(&rd->request_lock, NULL);
     pthread_cond_init(&rd->request_cond, NULL);
 
+    clock_init(rd);
     ret = timer_init(rd);
     if (!ret)
         ret = thread_init(rd);

@@ -69,6 +69,7 @@ int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *
     out->wakeups_wasted = load_relaxed(&ring->wakeups_wasted);
     out->looks = load_relaxed(&ring->looks);
     out->looks_empty = load_relaxed(&ring->looks_empty);
+    out->looks_put_off = load_relaxed(&ring->looks_put_off);
     out->switches = load_relaxed(&ring->switches);
     return 0;
 }

@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "ringd/internal.h"
+#include "ringd/slice.h"
 
 static void warn(struct ringd *rd, const char *line)
 {
@@ -20,6 +21,28 @@ static void warn(struct ringd *rd, const char *line)
         fprintf(stderr, "%s\n", line);
 }
 
+/*
+ * Sets the time of the next look as the moderation has it, and whether vCPUs may put that off (replay.c,
+ * put_off_look()); timer_arm() follows before the thread sleeps. An error in the counter's rate costs a few
+ * instructions, not the bound.
+ */
+static void plan_look(struct ring *ring, uint64_t at_ns, bool may_put_off)
+{
+    struct ringd *rd = ring->rd;
+    uint64_t now_ns = ring->moderation.before.now_ns, now = cycles_now();
+    uint64_t wait = may_put_off && at_ns > now_ns ? at_ns - now_ns : 0;
+    uint64_t cycles = 0;
+    if (wait && now_ns > rd->base.ns)
+        cycles = (uint64_t)((unsigned __int128)(wait - wait / 4) * (now - rd->base.cycles) / (now_ns - rd->base.ns));
+    lock_take(&rd->timer_lock);
+    store_relaxed(&ring->look_ns, at_ns);
+    store_relaxed(&ring->put_off_ns, wait);
+    store_relaxed(&ring->put_off_cycles, cycles);
+    store_relaxed(&ring->put_off_at, cycles ? now + cycles : UINT64_MAX);
+    store_relaxed(&ring->full_seen, ring->moderation.before.full_exits);
+    lock_leave(&rd->timer_lock);
+}
+
 /* Watches the ring's fd or leaves it out, as the moderation has it. */
 static void watch(struct ring *ring)
 {
@@ -27,6 +50,8 @@ static void watch(struct ring *ring)
     bool armed = ring->moderation.state == MODERATION_ARMED;
     bool wanted = rd->backend->wanted;
 
+    plan_look(ring, ring->moderation.next_look_ns,
+              ring->moderation.state == MODERATION_LATCH && ring->moderation.config.enabled);
     store_relaxed(&ring->state, ring->moderation.state);
     store_relaxed(&ring->switches, ring->moderation.switches);
     if (armed != load_relaxed(&ring->armed)) {
@@ -116,7 +141,7 @@ static void on_timer(struct ev_loop *loop, ev_io *io, int events)
     struct ringd *rd = io->data;
     uint64_t now = monotonic_ns();
     for (unsigned i = 0; i < rd->ring_count; i++)
-        if (rd->rings[i]->moderation.next_look_ns <= now)
+        if (load_relaxed(&rd->rings[i]->look_ns) <= now)
             serve(rd->rings[i], false);
     timer_run(rd);
 }
@@ -126,11 +151,9 @@ static void on_prepare(struct ev_loop *loop, ev_prepare *prepare, int events)
     (void)loop;
     (void)events;
     struct ringd *rd = prepare->data;
-    uint64_t look = UINT64_MAX;
-    for (unsigned i = 0; i < rd->ring_count; i++)
-        if (rd->rings[i]->moderation.next_look_ns < look)
-            look = rd->rings[i]->moderation.next_look_ns;
-    timer_arm(rd, look);
+    lock_take(&rd->timer_lock);
+    timer_arm(rd);
+    lock_leave(&rd->timer_lock);
 }
 
 static void on_check(struct ev_loop *loop, ev_check *check, int events)
@@ -201,6 +224,7 @@ static void apply_realtime(struct ringd *rd)
             warn(rd, line);
         }
     }
+    thread_shorten_slice();
     if (rd->config.priority > 0) {
         struct sched_param param = {.sched_priority = rd->config.priority};
         int error = pthread_setschedparam(pthread_self(), SCHED_FIFO, &param);
@@ -214,6 +238,14 @@ static void apply_realtime(struct ringd *rd)
     }
 }
 
+static void say_ready(struct ringd *rd)
+{
+    pthread_mutex_lock(&rd->request_lock);
+    rd->ready = true;
+    pthread_cond_broadcast(&rd->request_cond);
+    pthread_mutex_unlock(&rd->request_lock);
+}
+
 static void *ring_thread(void *arg)
 {
     struct ringd *rd = arg;
@@ -221,12 +253,14 @@ static void *ring_thread(void *arg)
     apply_realtime(rd);
     if (!stand_still(rd)) { /* it may have been paused before it was started */
         adopt_rings(rd);
+        say_ready(rd);
         ev_run(rd->loop, 0);
     }
     for (unsigned i = 0; i < rd->ring_count; i++) {
         if (load_relaxed(&rd->rings[i]->armed))
             ev_io_stop(rd->loop, &rd->rings[i]->io);
         store_relaxed(&rd->rings[i]->armed, false);
+        plan_look(rd->rings[i], RINGD_NEVER, false);
         rd->rings[i]->io.data = NULL; /* a later ringd_start() adopts it anew */
     }
     return NULL;
@@ -259,7 +293,7 @@ int ringd_start(struct ringd *rd)
 {
     if (rd->running)
         return 0;
-    rd->stop = false;
+    rd->stop = rd->ready = false;
     /* Signals are the owner's: none may be delivered here. */
     sigset_t all, before;
     sigfillset(&all);
@@ -267,6 +301,11 @@ int ringd_start(struct ringd *rd)
     int error = pthread_create(&rd->thread, NULL, ring_thread, rd);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     rd->running = error == 0;
+    /* A thread that has not had the CPU yet would not keep the bound of what is written from here on. */
+    pthread_mutex_lock(&rd->request_lock);
+    while (rd->running && !rd->ready && !rd->parked)
+        pthread_cond_wait(&rd->request_cond, &rd->request_lock);
+    pthread_mutex_unlock(&rd->request_lock);
     return -error;
 }
 

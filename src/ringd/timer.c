@@ -95,15 +95,16 @@ void timer_run(struct ringd *rd)
     }
 }
 
-void timer_arm(struct ringd *rd, uint64_t look_ns)
+void timer_arm(struct ringd *rd)
 {
     struct ringd_dev *dev;
     unsigned timer;
-    lock_take(&rd->timer_lock);
     uint64_t at = to_monotonic(rd, earliest(rd, &dev, &timer));
-    at = look_ns < at ? look_ns : at;
+    for (unsigned i = 0; i < rd->ring_count; i++) {
+        uint64_t look = load_relaxed(&rd->rings[i]->look_ns);
+        at = look < at ? look : at;
+    }
     /* Also when it is set to that already: a time that has passed must fire again or be taken back. */
     if (at != rd->timerfd_at || at <= monotonic_ns())
         timerfd_set(rd, at);
-    lock_leave(&rd->timer_lock);
 }

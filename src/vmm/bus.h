@@ -51,24 +51,27 @@ bool bus_find(const struct bus *bus, enum ringd_space space, uint64_t addr, stru
 /* What a reader found last, its own: most exits of a vCPU go where the one before went. All zeroes is a valid start. */
 struct bus_hint {
     unsigned sequence;
+    uint64_t last_offset; /* range.last - range.first */
     struct bus_range range;
 };
 
-/* As bus_find(), through a hint. */
+/* The hint's own range when that still stands and holds addr, else NULL. */
+static inline const struct bus_range *bus_hint_find(const struct bus *bus, const struct bus_hint *hint, uint64_t addr)
+{
+    /* Found under this very sequence, which was even. Unsigned: an address below the range is far above it. */
+    bool stands = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE) == hint->sequence;
+    return stands && addr - hint->range.first <= hint->last_offset && hint->range.dev ? &hint->range : NULL;
+}
+
+/* As bus_find(), and remembers what it found. */
 static inline bool bus_find_near(const struct bus *bus, struct bus_hint *hint, enum ringd_space space, uint64_t addr,
                                  struct bus_range *out)
 {
     unsigned sequence = __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE);
-    if (__builtin_expect(hint->range.dev && sequence == hint->sequence && addr >= hint->range.first &&
-                             addr <= hint->range.last,
-                         1)) {
-        *out = hint->range; /* found under this very sequence, which was even */
-        return true;
-    }
     bool found = bus_find(bus, space, addr, out);
     /* Only what was found while the table stood still since the look above may be found again by that sequence. */
     if (found && !(sequence & 1) && __atomic_load_n(&bus->sequence, __ATOMIC_ACQUIRE) == sequence)
-        *hint = (struct bus_hint){.sequence = sequence, .range = *out};
+        *hint = (struct bus_hint){.sequence = sequence, .range = *out, .last_offset = out->last - out->first};
     return found;
 }
 

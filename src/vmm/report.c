@@ -186,19 +186,19 @@ static void print_rings(const struct report *report, FILE *stream)
     struct ringd *rd = report->machine->vm->ringd;
     if (!ringd_ring_count(rd))
         return;
-    fprintf(stream, "\n%-15s %-5s %10s %8s %8s %5s %6s %5s %9s %8s %8s %8s %8s\n", "Ring", "State", "Entries",
-            "By vCPU", "Batch", "Max", "Full", "Bad", "Wake-ups", "Wasted", "Looks", "Empty", "Changes");
+    fprintf(stream, "\n%-15s %-5s %10s %8s %8s %5s %6s %5s %9s %8s %8s %8s %8s %8s\n", "Ring", "State", "Entries",
+            "By vCPU", "Batch", "Max", "Full", "Bad", "Wake-ups", "Wasted", "Looks", "Empty", "Put off", "Changes");
     for (unsigned i = 0; i < ringd_ring_count(rd); i++) {
         struct ringd_ring_stats s;
         if (ringd_ring_stats(rd, i, &s))
             continue;
-        fprintf(stream, "%-15s %-5s %10llu %7.1f%% %8.2f %5llu %6llu %5llu %9llu %8llu %8llu %8llu %8llu\n", s.name,
-                s.state, (unsigned long long)s.entries,
+        fprintf(stream, "%-15s %-5s %10llu %7.1f%% %8.2f %5llu %6llu %5llu %9llu %8llu %8llu %8llu %8llu %8llu\n",
+                s.name, s.state, (unsigned long long)s.entries,
                 s.entries ? 100.0 * (double)s.entries_vcpu / (double)s.entries : 0,
                 s.batches ? (double)s.entries / (double)s.batches : 0, (unsigned long long)s.batch_max,
                 (unsigned long long)s.full_exits, (unsigned long long)s.bad, (unsigned long long)s.wakeups,
                 (unsigned long long)s.wakeups_wasted, (unsigned long long)s.looks, (unsigned long long)s.looks_empty,
-                (unsigned long long)s.switches);
+                (unsigned long long)s.looks_put_off, (unsigned long long)s.switches);
     }
 }
 

@@ -67,12 +67,13 @@ static json_t *rings_json(const struct report *report)
         if (ringd_ring_stats(rd, i, &s))
             continue;
         json_array_append_new(
-            rings, json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", s.name,
-                             "state", s.state, "entries", number(s.entries), "entries_vcpu", number(s.entries_vcpu),
-                             "batches", number(s.batches), "batch_max", number(s.batch_max), "bad", number(s.bad),
-                             "full_exits", number(s.full_exits), "wakeups", number(s.wakeups), "wakeups_wasted",
-                             number(s.wakeups_wasted), "looks", number(s.looks), "looks_empty", number(s.looks_empty),
-                             "switches", number(s.switches), "latency_ns", latency_json(&s.latency)));
+            rings,
+            json_pack("{s:s, s:s, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "name", s.name,
+                      "state", s.state, "entries", number(s.entries), "entries_vcpu", number(s.entries_vcpu), "batches",
+                      number(s.batches), "batch_max", number(s.batch_max), "bad", number(s.bad), "full_exits",
+                      number(s.full_exits), "wakeups", number(s.wakeups), "wakeups_wasted", number(s.wakeups_wasted),
+                      "looks", number(s.looks), "looks_empty", number(s.looks_empty), "looks_put_off",
+                      number(s.looks_put_off), "switches", number(s.switches), "latency_ns", latency_json(&s.latency)));
     }
     return rings;
 }

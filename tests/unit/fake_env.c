@@ -16,6 +16,11 @@ static uint64_t fake_now(const struct ringd_env *env)
     return fake_of(env)->now;
 }
 
+static bool fake_before(const struct ringd_env *env, uint64_t ns)
+{
+    return !fake_of(env)->unsure && fake_of(env)->now < ns;
+}
+
 static int64_t fake_wall(const struct ringd_env *env)
 {
     return fake_of(env)->wall;
@@ -81,6 +86,7 @@ static void fake_log(const struct ringd_env *env, enum ringd_log_level level, co
 
 static const struct ringd_env_ops fake_ops = {
     .now = fake_now,
+    .before = fake_before,
     .wall = fake_wall,
     .timer_set = fake_timer_set,
     .irq_set = fake_irq_set,

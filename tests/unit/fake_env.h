@@ -13,6 +13,7 @@ struct fake_env {
     const struct ringd_device_ops *device;
     void *self;
     uint64_t now;
+    bool unsure; /* before() never knows, as on a host without a steady cycle counter */
     int64_t wall;
     uint64_t deadline[FAKE_TIMERS];
     bool irq[FAKE_IRQS];

@@ -34,6 +34,8 @@ struct sim {
     uint64_t last_replay_ns;
     unsigned phase;
     uint64_t seed;
+    uint64_t jitter_ns; /* the next look's timer is late by up to this more */
+    uint64_t late_ns, jitter_seed;
     /* What comes after `action`; a guest that waits for its entries' replay says UINT64_MAX and is asked again. */
     struct sim_action (*next)(struct sim *sim);
     struct sim_action action;
@@ -80,6 +82,8 @@ static inline void sim_serve(struct sim *sim)
     sim->seen.found = sim->count;
     sim_empty(sim);
     sim->wake_at = UINT64_MAX;
+    sim->jitter_seed = sim->jitter_seed * 6364136223846793005u + 1442695040888963407u; /* Knuth, MMIX */
+    sim->late_ns = SIM_LATE_NS + (sim->jitter_ns ? (sim->jitter_seed >> 33) % sim->jitter_ns : 0);
     moderation_step(&sim->moderation, &sim->seen);
 }
 
@@ -88,7 +92,8 @@ static inline void sim_init(struct sim *sim, uint64_t bound_ns, bool notifies,
 {
     struct moderation_config config = {
         .bound_ns = bound_ns, .capacity = SIM_CAPACITY, .notifies = notifies, .enabled = true};
-    *sim = (struct sim){.now = 1000000000, .wake_at = UINT64_MAX, .next = next, .seed = bound_ns};
+    *sim =
+        (struct sim){.now = 1000000000, .wake_at = UINT64_MAX, .next = next, .seed = bound_ns, .late_ns = SIM_LATE_NS};
     moderation_init(&sim->moderation, &config, sim->now);
     sim->action.at_ns = sim->now;
     sim->action = next(sim);
@@ -100,7 +105,7 @@ static inline void sim_run(struct sim *sim, uint64_t ns)
     uint64_t end = sim->now + ns;
     for (;;) {
         uint64_t look = sim->moderation.next_look_ns;
-        uint64_t serve = look == UINT64_MAX ? sim->wake_at : look + SIM_LATE_NS;
+        uint64_t serve = look == UINT64_MAX ? sim->wake_at : look + sim->late_ns;
         bool guest = sim->action.at_ns <= serve;
         uint64_t at = guest ? sim->action.at_ns : serve;
         if (at > end)

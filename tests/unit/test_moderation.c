@@ -300,13 +300,13 @@ static void poll_interval(void **state)
         unsigned full;
         uint64_t before, after; /* us */
     } cases[] = {
-        {105, 0, 100, 100},                                      /* 5/8 of the ring: just right */
-        {84, 0, 100, 125},                                       /* in proportion: 100 us * 105 / 84 */
-        {140, 0, 100, 75},  {53, 0, 100, 198},                   /* 198.1 */
-        {52, 0, 100, 200},                                       /* doubled at most */
+        {148, 0, 100, 100},                                      /* 7/8 of the ring: just right */
+        {84, 0, 100, 176},                                       /* in proportion: 100 us * 148 / 84 */
+        {111, 0, 100, 133}, {75, 0, 100, 197},                   /* 197.3 */
+        {74, 0, 100, 200},                                       /* doubled at most */
         {10, 0, 100, 200},  {0, 0, 100, 200},  {0, 1, 100, 50},  /* full: twice as often */
-        {105, 1, 100, 50},  {169, 0, 100, 62}, {169, 0, 60, 50}, /* never more often than that */
-        {105, 1, 60, 50},   {10, 0, 400, 500},                   /* nor less often than that */
+        {148, 1, 100, 50},  {169, 0, 100, 87}, {169, 0, 54, 50}, /* never more often than that */
+        {148, 1, 60, 50},   {10, 0, 400, 500},                   /* nor less often than that */
         {0, 0, 500, 500},
     };
     (void)state;
@@ -322,6 +322,27 @@ static void poll_interval(void **state)
 }
 
 /* The bound is kept by POLL too, down to the least and at the largest. */
+static void poll_aim(void **state)
+{
+    (void)state;
+    start(true, true, BOUND);
+    to_poll();
+    assert_int_equal(m.poll_aim, 148); /* 169 less an eighth */
+    for (unsigned i = 0; i < 3; i++)
+        step(100 * US, 148, 0, 0, 0);
+    assert_int_equal(m.poll_aim, 148);
+    step(100 * US, 148, 0, 0, 0);
+    assert_int_equal(m.poll_aim, 149); /* the fourth that went well */
+    for (unsigned i = 0; i < 100; i++)
+        step(100 * US, 148, 0, 0, 0);
+    assert_int_equal(m.poll_aim, 159); /* 169 less a sixteenth, no more */
+    step(100 * US, 148, 0, 0, 1);
+    assert_int_equal(m.poll_aim, 138);
+    for (unsigned i = 0; i < 10; i++)
+        step(100 * US, 148, 0, 0, 1);
+    assert_int_equal(m.poll_aim, 84); /* half, no less */
+}
+
 static void poll_interval_by_bound(void **state)
 {
     static const struct {
@@ -383,6 +404,7 @@ int main(void)
         cmocka_unit_test(without_notification),
         cmocka_unit_test(disabled),
         cmocka_unit_test(bar_doubles_and_decays),
+        cmocka_unit_test(poll_aim),
         cmocka_unit_test(poll_interval),
         cmocka_unit_test(poll_interval_by_bound),
         cmocka_unit_test(anything),
