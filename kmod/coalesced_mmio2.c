@@ -105,12 +105,25 @@ static enum kvm_bus mmio2_bus(u32 pio)
  * Zones: the producer's side. Runs on a vCPU, within its kvm->srcu section.
  */
 
-/* Whether [addr, addr + len) lies in the zone; no sum that could wrap. */
+/*
+ * Whether [addr, addr + len) lies in the zone; no sum that could wrap, and below
+ * the zone the offset wraps to more than any size.
+ */
 static bool mmio2_zone_contains(const struct kvm_mmio2_zone *zone, u64 addr,
 				u64 len)
 {
-	return addr >= zone->addr && addr - zone->addr <= zone->size &&
-	       len <= zone->size - (addr - zone->addr);
+	u64 offset = addr - zone->addr;
+
+	return offset <= zone->size && len <= zone->size - offset;
+}
+
+/* The copy of a variable length is longer than all the rest of a push. */
+static void mmio2_copy(u8 *to, const void *from, int len)
+{
+	if (likely(len == 1))
+		*to = *(const u8 *)from;
+	else
+		memcpy(to, from, len);
 }
 
 /* False when the ring is full or user space has broken an index. */
@@ -132,7 +145,7 @@ static bool mmio2_ring_push(struct kvm_mmio2_buffer *buf, gpa_t addr, u32 pio,
 	first = smp_load_acquire(&ring->first);
 	if (last >= KVM_COALESCED_MMIO_MAX || first >= KVM_COALESCED_MMIO_MAX)
 		return false;
-	next = (last + 1) % KVM_COALESCED_MMIO_MAX;
+	next = last + 1 == KVM_COALESCED_MMIO_MAX ? 0 : last + 1;
 	if (next == first)
 		return false;
 
@@ -140,7 +153,7 @@ static bool mmio2_ring_push(struct kvm_mmio2_buffer *buf, gpa_t addr, u32 pio,
 	entry->phys_addr = addr;
 	entry->len = len;
 	entry->pio = pio;
-	memcpy(entry->data, val, len);
+	mmio2_copy(entry->data, val, len);
 	smp_store_release(&ring->last, next);
 	return true;
 }
