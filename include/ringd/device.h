@@ -135,6 +135,18 @@ struct ringd_device_ops {
     void (*resume)(void *self);                /* (optional) the machine's clock runs again since just before this */
     /* (optional) Fills up to `max` counters and returns how many there are. */
     unsigned (*counters)(void *self, struct ringd_counter *counters, unsigned max);
+
+    /*
+     * (optional, all three or none) The instance's whole state in a layout that is the model's own: little endian, of
+     * one size for one configuration, with its version in the first word. What create() was told is not in it.
+     *
+     * save() writes state_size() bytes and changes nothing. load() puts an instance of the same configuration into the
+     * saved state, and sets timers and interrupt lines as they were; now() stands where it stood at save(), or later.
+     * Any bytes may reach it: it returns -EINVAL, with the instance as it was, for what save() cannot have written.
+     */
+    size_t (*state_size)(const void *self);
+    void (*save)(const void *self, void *state);
+    int (*load)(void *self, const void *state, size_t size);
 };
 
 #ifdef __cplusplus

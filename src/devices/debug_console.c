@@ -4,6 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/state.h"
+
+#define STATE_WORD  STATE_VERSION('D', 'C', 1)
+#define STATE_BYTES (4 + 2 * 8)
+
 struct debug_console {
     const struct ringd_env *env;
     uint8_t readback;
@@ -70,6 +75,34 @@ static unsigned console_counters(void *self, struct ringd_counter *counters, uns
     return count;
 }
 
+static size_t console_state_size(const void *self)
+{
+    (void)self;
+    return STATE_BYTES;
+}
+
+static void console_save(const void *self, void *state)
+{
+    const struct debug_console *console = self;
+    struct state_writer out = {state};
+
+    state_put(&out, STATE_WORD, 4);
+    state_put(&out, console->characters, 8);
+    state_put(&out, console->probes, 8);
+}
+
+static int console_load(void *self, const void *state, size_t size)
+{
+    struct debug_console *console = self;
+    struct state_reader in = {state};
+
+    if (size != STATE_BYTES || state_get(&in, 4) != STATE_WORD)
+        return -EINVAL;
+    console->characters = state_get(&in, 8);
+    console->probes = state_get(&in, 8);
+    return 0;
+}
+
 static const struct ringd_region console_regions[] = {
     {
         .name = "data",
@@ -93,4 +126,7 @@ const struct ringd_device_ops debug_console_ops = {
     .write = console_write,
     .reset = console_reset,
     .counters = console_counters,
+    .state_size = console_state_size,
+    .save = console_save,
+    .load = console_load,
 };

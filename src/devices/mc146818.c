@@ -25,6 +25,7 @@
 #include <string.h>
 
 #include "devices/mc146818_time.h"
+#include "devices/state.h"
 
 #define NS_PER_S        INT64_C(1000000000)
 #define SECONDS_PER_DAY 86400u
@@ -43,6 +44,9 @@
 #define OWED_MAX_S 20u
 /* The host's clock is taken as this far from 1970 at most (1824 to 2116), so that differences fit an int64_t. */
 #define CLOCK_MAX ((INT64_C(1) << 62) - 4 * NS_PER_S)
+
+#define STATE_WORD  STATE_VERSION('R', 'T', 1)
+#define STATE_BYTES (4 + 4 + 128 + 2 + 2 * 8 + 2 + 4 * 8 + 6 * 8 + TIME_BYTES + 2 + 8)
 
 enum timer { TIMER_PERIODIC, TIMER_UPDATE, TIMERS };
 
@@ -550,6 +554,105 @@ static unsigned mc146818_counters(void *self, struct ringd_counter *counters, un
     return count_all;
 }
 
+/* ---- saved state ---- */
+
+static size_t mc146818_state_size(const void *self)
+{
+    (void)self;
+    return STATE_BYTES;
+}
+
+static void mc146818_save(const void *self, void *state)
+{
+    const struct mc146818 *rtc = self;
+    struct state_writer out = {state};
+    state_put(&out, STATE_WORD, 4);
+    state_put(&out, rtc->clock, 1);
+    state_put(&out, rtc->lost_ticks, 1);
+    state_put(&out, rtc->time.bytes[TIME_BYTES - 1], 1);
+    state_put(&out, 0, 1);
+    state_put_bytes(&out, rtc->time.cmos, sizeof(rtc->time.cmos));
+    state_put(&out, rtc->index, 1);
+    state_put(&out, rtc->nmi_masked, 1);
+    state_put(&out, (uint64_t)rtc->chain, 8);
+    state_put(&out, (uint64_t)rtc->next_edge, 8);
+    state_put(&out, rtc->hz, 2);
+    state_put(&out, rtc->grid_base, 8);
+    state_put(&out, rtc->seen, 8);
+    state_put(&out, rtc->owed, 8);
+    state_put(&out, rtc->slew_at, 8);
+    state_put(&out, rtc->due, 8);
+    state_put(&out, rtc->delivered, 8);
+    state_put(&out, rtc->coalesced, 8);
+    state_put(&out, rtc->late, 8);
+    state_put(&out, rtc->discarded, 8);
+    state_put(&out, rtc->converted, 8);
+    state_put_bytes(&out, rtc->snapshot, TIME_BYTES);
+    state_put(&out, rtc->snapshot_used, 1);
+    state_put(&out, rtc->snapshot_open, 1);
+    state_put(&out, rtc->snapshot_at, 8);
+}
+
+/* Reads what save() wrote into `rtc`, a copy of the instance; false where words that must match it do not. */
+static bool read_state(struct mc146818 *rtc, struct state_reader *in)
+{
+    if (state_get(in, 4) != STATE_WORD || state_get(in, 1) != rtc->clock || state_get(in, 1) != rtc->lost_ticks ||
+        state_get(in, 1) != rtc->time.bytes[TIME_BYTES - 1] || state_get(in, 1) != 0)
+        return false;
+    state_get_bytes(in, rtc->time.cmos, sizeof(rtc->time.cmos));
+    rtc->index = (uint8_t)state_get(in, 1);
+    uint64_t nmi_masked = state_get(in, 1);
+    rtc->nmi_masked = nmi_masked;
+    rtc->chain = (int64_t)state_get(in, 8);
+    rtc->next_edge = (int64_t)state_get(in, 8);
+    rtc->hz = (unsigned)state_get(in, 2);
+    rtc->grid_base = state_get(in, 8);
+    rtc->seen = state_get(in, 8);
+    rtc->owed = state_get(in, 8);
+    rtc->slew_at = state_get(in, 8);
+    rtc->due = state_get(in, 8);
+    rtc->delivered = state_get(in, 8);
+    rtc->coalesced = state_get(in, 8);
+    rtc->late = state_get(in, 8);
+    rtc->discarded = state_get(in, 8);
+    rtc->converted = state_get(in, 8);
+    state_get_bytes(in, rtc->snapshot, TIME_BYTES);
+    rtc->snapshot_used = (uint8_t)state_get(in, 1);
+    uint64_t snapshot_open = state_get(in, 1);
+    rtc->snapshot_open = snapshot_open;
+    rtc->snapshot_at = state_get(in, 8);
+    return nmi_masked <= 1 && snapshot_open <= 1;
+}
+
+/* What every access relies on: registers in range, and a clock, a grid and a debt that time can have led to. */
+static bool state_is_sound(const struct mc146818 *rtc, uint64_t now)
+{
+    const uint8_t *cmos = rtc->time.cmos;
+    uint64_t owed_max = rtc->lost_ticks == MC146818_LOST_SLEW ? (uint64_t)OWED_MAX_S * rtc->hz : 0;
+    if (cmos[REG_A] & A_UIP || cmos[REG_C] & ~(C_PF | C_AF | C_UF) || cmos[REG_D] != D_VRT || rtc->index > INDEX_MASK)
+        return false;
+    if (rtc->chain < -CLOCK_MAX || rtc->chain > CLOCK_MAX || rtc->next_edge < -CLOCK_MAX ||
+        rtc->next_edge > CLOCK_MAX + NS_PER_S)
+        return false;
+    if (rtc->hz != rate_hz(rtc) || rtc->grid_base > now || rtc->snapshot_at > now)
+        return false;
+    return rtc->seen <= (rtc->hz ? ticks_by(rtc, now) : 0) && rtc->owed <= owed_max &&
+           (rtc->slew_at == RINGD_NEVER || rtc->slew_at <= now + (uint64_t)NS_PER_S);
+}
+
+static int mc146818_load(void *self, const void *state, size_t size)
+{
+    struct mc146818 *rtc = self;
+    struct mc146818 loaded = *rtc; /* the configuration, and what the environment was told: line and timers */
+    struct state_reader in = {state};
+    if (size != STATE_BYTES || !read_state(&loaded, &in) || !state_is_sound(&loaded, rtc->env->ops->now(rtc->env)))
+        return -EINVAL;
+    loaded.next_tick = loaded.hz ? tick_time(&loaded, loaded.seen + 1) : RINGD_NEVER;
+    *rtc = loaded;
+    mc146818_resume(rtc);
+    return 0;
+}
+
 void mc146818_set_nvram(void *self, unsigned index, uint8_t value)
 {
     struct mc146818 *rtc = self;
@@ -585,4 +688,7 @@ const struct ringd_device_ops mc146818_ops = {
     .reset = mc146818_reset,
     .resume = mc146818_resume,
     .counters = mc146818_counters,
+    .state_size = mc146818_state_size,
+    .save = mc146818_save,
+    .load = mc146818_load,
 };

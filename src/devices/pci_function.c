@@ -182,3 +182,20 @@ void pci_function_write(struct pci_function *fn, unsigned offset, unsigned width
         fn->config_written(fn, offset, width);
     update_windows(fn);
 }
+
+bool pci_function_state_valid(const struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES])
+{
+    for (unsigned i = 0; i < PCI_CONFIG_BYTES; i++)
+        if ((config[i] ^ fn->initial[i]) & ~(fn->initial_wmask[i] | fn->w1cmask[i]))
+            return false;
+    return true;
+}
+
+void pci_function_load(struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES])
+{
+    memcpy(fn->config, config, sizeof(fn->config));
+    memcpy(fn->wmask, fn->initial_wmask, sizeof(fn->wmask));
+    if (fn->config_written)
+        fn->config_written(fn, 0, PCI_CONFIG_BYTES);
+    update_windows(fn);
+}

@@ -98,7 +98,8 @@ struct pci_function {
     uint8_t initial_wmask[PCI_CONFIG_BYTES];
     uint8_t w1cmask[PCI_CONFIG_BYTES];
     struct pci_bar bars[PCI_BARS];
-    /* After a write has gone into config[], before windows are looked at. It may correct config[] and wmask[]. */
+    /* After a write has gone into config[], before windows are looked at. It may clear writable bits of config[] and
+     * take bits out of wmask[]: the latter by what config[] holds, so that a load (all 256 bytes at once) does too. */
     void (*config_written)(struct pci_function *fn, unsigned offset, unsigned width);
     /* After config[] and wmask[] are back at their initial values. */
     void (*reset)(struct pci_function *fn);
@@ -148,5 +149,13 @@ void pci_function_reset(struct pci_function *fn);
  */
 uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsigned width);
 void pci_function_write(struct pci_function *fn, unsigned offset, unsigned width, uint32_t value);
+
+/*
+ * The 256 bytes of config[] are a function's state: what is writable and where windows are follows from them.
+ * pci_function_state_valid() says whether these can be this function's, and pci_function_load(), after that, puts
+ * them in and announces what they change.
+ */
+bool pci_function_state_valid(const struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES]);
+void pci_function_load(struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES]);
 
 #endif

@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/state.h"
+
 /* CONFIG_ADDRESS: enable, bus, device and function, doubleword. Bits 30:24 and 1:0 are read-only zero
  * (PCI 3.0, 3.2.2.3.2). */
 #define ADDRESS_WRITABLE 0x80fffffcu
@@ -15,6 +17,10 @@
 #define RCR_HARD_RESET 0x02u
 #define RCR_RESET_CPU  0x04u /* its change from 0 to 1 resets */
 #define RCR_WRITABLE   (RCR_HARD_RESET | RCR_RESET_CPU)
+
+#define STATE_WORD           STATE_VERSION('P', 'H', 1)
+#define STATE_HEAD_BYTES     (4 + 4 + 1 + 2 + 5 * 8)
+#define STATE_FUNCTION_BYTES (1 + PCI_CONFIG_BYTES)
 
 struct pci_host {
     const struct ringd_env *env;
@@ -188,6 +194,83 @@ static unsigned pci_host_counters(void *self, struct ringd_counter *counters, un
     return count;
 }
 
+static unsigned function_count(const struct pci_host *host)
+{
+    unsigned count = 0;
+    for (unsigned devfn = 0; devfn < 256; devfn++)
+        count += host->functions[devfn] != NULL;
+    return count;
+}
+
+static size_t pci_host_state_size(const void *self)
+{
+    return STATE_HEAD_BYTES + (size_t)function_count(self) * STATE_FUNCTION_BYTES;
+}
+
+static void pci_host_save(const void *self, void *state)
+{
+    const struct pci_host *host = self;
+    struct state_writer out = {state};
+    state_put(&out, STATE_WORD, 4);
+    state_put(&out, host->address, 4);
+    state_put(&out, host->reset_control, 1);
+    state_put(&out, function_count(host), 2);
+    state_put(&out, host->reads, 8);
+    state_put(&out, host->writes, 8);
+    state_put(&out, host->absent, 8);
+    state_put(&out, host->stray, 8);
+    state_put(&out, host->resets, 8);
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        if (!host->functions[devfn])
+            continue;
+        state_put(&out, devfn, 1);
+        state_put_bytes(&out, host->functions[devfn]->config, PCI_CONFIG_BYTES);
+    }
+}
+
+/* The functions' part, which comes in the order of devfn: can it be theirs? */
+static bool functions_valid(const struct pci_host *host, struct state_reader in)
+{
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        if (!host->functions[devfn])
+            continue;
+        if (state_get(&in, 1) != devfn || !pci_function_state_valid(host->functions[devfn], in.next))
+            return false;
+        in.next += PCI_CONFIG_BYTES;
+    }
+    return true;
+}
+
+static int pci_host_load(void *self, const void *state, size_t size)
+{
+    struct pci_host *host = self;
+    struct state_reader in = {state};
+    if (size != pci_host_state_size(self) || state_get(&in, 4) != STATE_WORD)
+        return -EINVAL;
+    uint32_t address = (uint32_t)state_get(&in, 4);
+    uint8_t reset_control = (uint8_t)state_get(&in, 1);
+    if (address & ~ADDRESS_WRITABLE || reset_control & ~RCR_WRITABLE || state_get(&in, 2) != function_count(host))
+        return -EINVAL;
+    struct state_reader counts = in;
+    in.next += 5 * 8;
+    if (!functions_valid(host, in))
+        return -EINVAL;
+    host->address = address;
+    host->reset_control = reset_control;
+    host->reads = state_get(&counts, 8);
+    host->writes = state_get(&counts, 8);
+    host->absent = state_get(&counts, 8);
+    host->stray = state_get(&counts, 8);
+    host->resets = state_get(&counts, 8);
+    for (unsigned devfn = 0; devfn < 256; devfn++) {
+        if (!host->functions[devfn])
+            continue;
+        pci_function_load(host->functions[devfn], in.next + 1);
+        in.next += STATE_FUNCTION_BYTES;
+    }
+    return 0;
+}
+
 const struct ringd_device_ops pci_host_ops = {
     .name = "pci-host",
     .summary = "PCI configuration mechanism 1 and the reset control register",
@@ -199,4 +282,7 @@ const struct ringd_device_ops pci_host_ops = {
     .write = pci_host_write,
     .reset = pci_host_reset,
     .counters = pci_host_counters,
+    .state_size = pci_host_state_size,
+    .save = pci_host_save,
+    .load = pci_host_load,
 };

@@ -4,6 +4,11 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/state.h"
+
+#define STATE_WORD  STATE_VERSION('P', '8', 1)
+#define STATE_BYTES (4 + 1 + 8 + 1 + POST_CODE_HISTORY * 9)
+
 struct post_code {
     uint8_t last;
     uint64_t writes;
@@ -42,7 +47,7 @@ static void post_write(void *self, unsigned region, uint64_t offset, unsigned wi
         post->history_count++;
 }
 
-unsigned post_code_history(void *self, struct post_code_entry *entries)
+unsigned post_code_history(const void *self, struct post_code_entry *entries)
 {
     const struct post_code *post = self;
     unsigned oldest = (post->history_next + POST_CODE_HISTORY - post->history_count) % POST_CODE_HISTORY;
@@ -88,6 +93,52 @@ static unsigned post_counters(void *self, struct ringd_counter *counters, unsign
     return count;
 }
 
+static size_t post_state_size(const void *self)
+{
+    (void)self;
+    return STATE_BYTES;
+}
+
+/* The history from its oldest entry on, so that where the ring begins need not be saved. */
+static void post_save(const void *self, void *state)
+{
+    const struct post_code *post = self;
+    struct state_writer out = {state};
+    struct post_code_entry entries[POST_CODE_HISTORY] = {0};
+    unsigned count = post_code_history(self, entries);
+
+    state_put(&out, STATE_WORD, 4);
+    state_put(&out, post->last, 1);
+    state_put(&out, post->writes, 8);
+    state_put(&out, count, 1);
+    for (unsigned i = 0; i < POST_CODE_HISTORY; i++) {
+        state_put(&out, entries[i].code, 1);
+        state_put(&out, entries[i].writes, 8);
+    }
+}
+
+static int post_load(void *self, const void *state, size_t size)
+{
+    struct post_code *post = self;
+    struct post_code loaded = {0};
+    struct state_reader in = {state};
+
+    if (size != STATE_BYTES || state_get(&in, 4) != STATE_WORD)
+        return -EINVAL;
+    loaded.last = (uint8_t)state_get(&in, 1);
+    loaded.writes = state_get(&in, 8);
+    loaded.history_count = (unsigned)state_get(&in, 1);
+    if (loaded.history_count > POST_CODE_HISTORY)
+        return -EINVAL;
+    for (unsigned i = 0; i < POST_CODE_HISTORY; i++) {
+        loaded.history[i].code = (uint8_t)state_get(&in, 1);
+        loaded.history[i].writes = state_get(&in, 8);
+    }
+    loaded.history_next = loaded.history_count % POST_CODE_HISTORY;
+    *post = loaded;
+    return 0;
+}
+
 static const struct ringd_region post_regions[] = {
     {
         .name = "code",
@@ -111,4 +162,7 @@ const struct ringd_device_ops post_code_ops = {
     .write = post_write,
     .reset = post_reset,
     .counters = post_counters,
+    .state_size = post_state_size,
+    .save = post_save,
+    .load = post_load,
 };

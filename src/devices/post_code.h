@@ -19,7 +19,7 @@ struct post_code_entry {
  * @entries: room for POST_CODE_HISTORY of them.
  * Returns how many there are. Survives a reset: in a reboot loop the codes before the reset are the interesting ones.
  */
-unsigned post_code_history(void *self, struct post_code_entry *entries);
+unsigned post_code_history(const void *self, struct post_code_entry *entries);
 
 /* create() takes no configuration. */
 extern const struct ringd_device_ops post_code_ops;

@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The models that can save and load, each in a world of its own: for the unit test and the fuzz target of both. */
+#ifndef STATE_KINDS_H
+#define STATE_KINDS_H
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "devices/debug_console.h"
+#include "devices/i440fx.h"
+#include "devices/mc146818.h"
+#include "devices/pci_host.h"
+#include "devices/piix3.h"
+#include "devices/piix4_pm.h"
+#include "devices/post_code.h"
+#include "fake_env.h"
+
+enum state_kind {
+    KIND_RTC_HOST,
+    KIND_RTC_VM,
+    KIND_RTC_SLEW,
+    KIND_PCI,
+    KIND_CONSOLE,
+    KIND_POST,
+    STATE_KINDS,
+};
+
+#define KIND_STATE_MAX 4096u
+#define KIND_SLOTS     3u
+
+/* One instance, its world, and what it has told of its windows. */
+struct kind_instance {
+    struct fake_env fake;
+    struct i440fx bridge;
+    struct piix3 isa;
+    struct pci_function pm;
+    struct pci_sink sink;
+    struct pci_window windows[KIND_SLOTS][PCI_WINDOWS];
+    uint8_t pam[I440FX_PAM_COUNT];
+    uint8_t route[4];
+};
+
+static inline void kind_window(void *ctx, struct pci_function *fn, unsigned window, bool decoded, uint64_t addr)
+{
+    struct kind_instance *in = ctx;
+    unsigned slot = fn == &in->pm ? 2 : fn == &in->isa.function ? 1 : 0;
+    in->windows[slot][window] = (struct pci_window){decoded, decoded ? addr : 0};
+}
+
+static inline void kind_pam(void *ctx, const uint8_t pam[7])
+{
+    memcpy(((struct kind_instance *)ctx)->pam, pam, I440FX_PAM_COUNT);
+}
+
+static inline void kind_pirq(void *ctx, const uint8_t route[4])
+{
+    memcpy(((struct kind_instance *)ctx)->route, route, 4);
+}
+
+static inline int kind_create_pci(struct kind_instance *in)
+{
+    i440fx_init(&in->bridge);
+    piix3_init(&in->isa);
+    piix4_pm_function_init(&in->pm);
+    /* The chips themselves have no base address registers: these two stand for any function's. */
+    pci_function_add_bar(&in->pm, 0, PCI_BAR_MEM64, 4096, false);
+    pci_function_add_bar(&in->pm, 2, PCI_BAR_IO, 32, false);
+    memcpy(in->route, in->isa.route, sizeof(in->route));
+    in->sink = (struct pci_sink){in, kind_window, kind_pam, kind_pirq};
+    const struct pci_slot slots[KIND_SLOTS] = {
+        {I440FX_DEVFN, &in->bridge.function}, {PIIX3_DEVFN, &in->isa.function}, {PCI_DEVFN(1, 3), &in->pm}};
+    struct pci_host_config config = {.slots = slots, .count = KIND_SLOTS, .sink = &in->sink};
+    return fake_env_create(&in->fake, &pci_host_ops, &config, 0);
+}
+
+static inline int kind_create(struct kind_instance *in, enum state_kind kind)
+{
+    struct mc146818_config rtc = {.base = MC146818_BASE_DATE,
+                                  .base_ns = INT64_C(1700000000) * 1000000000,
+                                  .clock = kind == KIND_RTC_HOST ? MC146818_CLOCK_HOST : MC146818_CLOCK_VM,
+                                  .lost_ticks = kind == KIND_RTC_SLEW ? MC146818_LOST_SLEW : MC146818_LOST_DISCARD};
+    memset(in, 0, sizeof(*in));
+    switch (kind) {
+    case KIND_RTC_HOST:
+    case KIND_RTC_VM:
+    case KIND_RTC_SLEW:
+        return fake_env_create(&in->fake, &mc146818_ops, &rtc, 0);
+    case KIND_PCI:
+        return kind_create_pci(in);
+    case KIND_CONSOLE:
+        return fake_env_create(&in->fake, &debug_console_ops, NULL, 0);
+    default:
+        return fake_env_create(&in->fake, &post_code_ops, NULL, 0);
+    }
+}
+
+#endif
