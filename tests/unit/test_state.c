@@ -259,6 +259,37 @@ static void test_interrupt_line(void **state)
     fake_env_destroy(&b.fake);
 }
 
+/* Ticks that are owed go on coming, at the same times. */
+static void test_owed_ticks(void **state)
+{
+    (void)state;
+    uint8_t saved[KIND_STATE_MAX + 1];
+    assert_int_equal(kind_create(&a, KIND_RTC_SLEW), 0);
+    assert_int_equal(kind_create(&b, KIND_RTC_SLEW), 0);
+    fake_write(&a.fake, MC146818_INDEX, 0, 1, 0x0b);
+    fake_write(&a.fake, MC146818_DATA, 0, 1, 0x42);
+    assert_true(fake_env_advance(&a.fake, 50000000)); /* 51 ticks at 1024 Hz, one of them raised */
+    fake_write(&a.fake, MC146818_INDEX, 0, 1, 0x0c);
+    fake_read(&a.fake, MC146818_DATA, 0, 1);
+    b.fake.now = a.fake.now;
+    b.fake.wall = a.fake.wall;
+    assert_int_equal(load(&b, saved, save(&a, saved)), 0);
+    assert_same();
+    assert_true(a.fake.deadline[0] != RINGD_NEVER);
+    for (unsigned i = 0; i < 200; i++) {
+        assert_true(fake_env_advance(&a.fake, 300000));
+        assert_true(fake_env_advance(&b.fake, 300000));
+        if (a.fake.irq[0]) {
+            uint64_t flags = fake_read(&a.fake, MC146818_DATA, 0, 1);
+            assert_int_equal(flags, fake_read(&b.fake, MC146818_DATA, 0, 1));
+        }
+        assert_same();
+    }
+    assert_int_equal(fake_counter(&a.fake, "ticks-owed"), 0);
+    fake_env_destroy(&a.fake);
+    fake_env_destroy(&b.fake);
+}
+
 /* State of one configuration is not another's. */
 static void test_other_configuration(void **state)
 {
@@ -278,9 +309,8 @@ static void test_other_configuration(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_same_after_load),
-        cmocka_unit_test(test_corruption),
-        cmocka_unit_test(test_interrupt_line),
+        cmocka_unit_test(test_same_after_load),     cmocka_unit_test(test_corruption),
+        cmocka_unit_test(test_interrupt_line),      cmocka_unit_test(test_owed_ticks),
         cmocka_unit_test(test_other_configuration),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
