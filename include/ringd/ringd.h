@@ -104,6 +104,37 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
               const struct ringd_wiring *wiring, struct ringd_dev **out);
 
 /*
+ * A ring that somebody else fills and that may have been in use before. Its owner need not be trusted: types, sizes and
+ * seals of all descriptors are checked, and nothing of what stands in the memory behind them is believed.
+ */
+struct ringd_ring_source {
+    int ring_fd;  /* a memfd of RINGD_RING_BYTES, sealed against shrinking and growing, or KVM's MMIO2 buffer; -1: none,
+                     all accesses are synchronous */
+    int event_fd; /* the memfd's eventfd; -1 for KVM's buffer, which notifies by itself */
+    int state_fd; /* where to commit the device's state (ringd/state.h); -1: nowhere */
+    int notify_fd; /* with state_fd: an eventfd that tells of published events and output; -1: none */
+};
+
+/*
+ * ringd_add_on_ring - as ringd_add(), on a ring from outside; the ringd's back end must be RINGD_BACKEND_MEMFD. Zones
+ * are the owner's business: ringd_map() tells the ringd what an entry's address means, and the owner registers zones
+ * with KVM after that.
+ *
+ * With state_fd the device is exactly as its last commit has it if this process is killed at any instruction, and a
+ * successor that is given the same descriptors goes on behind the last entry that was applied. Interrupts, events and
+ * output leave the device after the commit they belong to; events and output leave by the file, not by the wiring. A
+ * line that is high is signalled once more when a successor takes over. A device that is removed is left to a
+ * successor in the same way.
+ *
+ * The descriptors of @source become the ringd's if this succeeds. Returns what ringd_add() does; -ENOTSUP for another
+ * back end or a model that cannot save its state; -EINVAL for a descriptor that is not what it should be or a state
+ * that the model refuses; -ENOSPC for a state file that is too small.
+ */
+int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
+                      const struct ringd_wiring *wiring, const struct ringd_ring_source *source,
+                      struct ringd_dev **out);
+
+/*
  * ringd_remove - the opposite: unmaps its regions, drains and destroys its ring, destroys the model. Its interrupt
  * lines stay as they are. Nobody may use @dev any more. Before ringd_start() or while paused: else -EBUSY, as of
  * ringd_add().
@@ -152,6 +183,22 @@ void ringd_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsign
 /* As ringd_write(), for one part of a guest's access that reached over the region's edge: such an access is never
  * recorded in a ring, so its arrival as an exit does not count as "ring full". */
 void ringd_write_part(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
+
+/* A synchronous access in one struct, whose numbers may come from somebody who is not trusted. */
+struct ringd_access {
+    unsigned slot;     /* below RINGD_ACCESS_SLOTS (ringd/state.h): whose sequence numbers these are, say a vCPU's */
+    uint64_t sequence; /* another than that slot's last one, or the same for the same access again; 0: not numbered */
+    bool write;
+    unsigned region, width;
+    uint64_t offset, value;
+};
+
+/*
+ * ringd_access - as ringd_read() or ringd_write(). On a device with a committed state an access whose number is the
+ * last one committed for its slot is not executed again: *value is the result that it had.
+ * Returns 0, or -EINVAL for an access that is not inside a region.
+ */
+int ringd_access(struct ringd_dev *dev, const struct ringd_access *access, uint64_t *value);
 
 /* Drains, then runs fn(self, arg) with the device's lock held: for what a model offers beside its regions. */
 void ringd_call(struct ringd_dev *dev, void (*fn)(void *self, void *arg), void *arg);

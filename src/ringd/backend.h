@@ -10,8 +10,10 @@
 
 struct backend_ring {
     struct ringd_ring_page *page;
-    int fd;    /* poll()able for POLLIN while there is something to read, or -1: nothing notifies */
-    int memfd; /* memfd back end: what the page is a mapping of; -1 otherwise */
+    int fd;       /* poll()able for POLLIN while there is something to read, or -1: nothing notifies */
+    int memfd;    /* memfd back end: what the page is a mapping of; -1 otherwise */
+    bool wanted;  /* its producer honours ring_want_wakeup(), and fd is an eventfd to be emptied */
+    bool outside; /* its descriptors are also in the hands of somebody who is not trusted */
 };
 
 struct backend_zone {
@@ -23,7 +25,6 @@ struct backend_zone {
 struct backend_ops {
     enum ringd_backend_kind kind;
     bool shared; /* one ring for all devices of the VM */
-    bool wanted; /* its producers honour ring_want_wakeup(), and fd is an eventfd to be emptied */
     /* Both fds are those of struct ringd_config. 0 or -errno. */
     int (*ring_create)(int vm_fd, int vcpu_fd, struct backend_ring *out);
     void (*ring_destroy)(struct backend_ring *ring); /* after its zones have been removed */

@@ -44,7 +44,7 @@ static int memfd_ring_create(int vm_fd, int vcpu_fd, struct backend_ring *out)
         error = errno;
         goto close_eventfd;
     }
-    *out = (struct backend_ring){.page = map, .fd = fd, .memfd = memfd};
+    *out = (struct backend_ring){.page = map, .fd = fd, .memfd = memfd, .wanted = true};
     return 0;
 
 close_eventfd:
@@ -58,7 +58,8 @@ static void memfd_ring_destroy(struct backend_ring *ring)
 {
     munmap(ring->page, RINGD_RING_BYTES);
     close(ring->fd);
-    close(ring->memfd);
+    if (ring->memfd >= 0) /* not one of KVM's from outside */
+        close(ring->memfd);
 }
 
 static int memfd_zone_add(int vm_fd, const struct backend_ring *ring, const struct backend_zone *zone)
@@ -78,7 +79,6 @@ static void memfd_zone_remove(int vm_fd, const struct backend_ring *ring, const 
 
 const struct backend_ops backend_memfd = {
     .kind = RINGD_BACKEND_MEMFD,
-    .wanted = true,
     .ring_create = memfd_ring_create,
     .ring_destroy = memfd_ring_destroy,
     .zone_add = memfd_zone_add,

@@ -3,8 +3,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "ringd/internal.h"
+#include "ringd/source.h"
 
 static void ring_init(struct ring *ring, struct ringd *rd, const char *name, struct ringd_lock *lock)
 {
@@ -35,6 +38,26 @@ int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, str
     ring_init(ring, rd, name, lock);
     rd->rings[rd->ring_count++] = ring;
     *out = ring;
+    return 0;
+}
+
+/* Takes a ring that somebody else has made. */
+static int ring_open(struct ringd_dev *dev, const struct ringd_ring_source *source)
+{
+    struct ringd *rd = dev->rd;
+    if (rd->ring_count == RINGD_MAX_RINGS)
+        return -EMFILE;
+    struct ring *ring = calloc(1, sizeof(*ring));
+    if (!ring)
+        return -ENOMEM;
+    int ret = source_ring_open(source->ring_fd, source->event_fd, &ring->back);
+    if (ret) {
+        free(ring);
+        return ret;
+    }
+    ring_init(ring, rd, dev->ops->name, &dev->lock);
+    rd->rings[rd->ring_count++] = ring;
+    dev->ring = ring;
     return 0;
 }
 
@@ -93,6 +116,13 @@ static void dev_free(struct ringd_dev *dev)
 {
     if (dev->self)
         dev->ops->destroy(dev->self);
+    if (dev->commit && dev->commit->page) {
+        if (dev->commit->notify_fd >= 0)
+            close(dev->commit->notify_fd);
+        close(dev->state_fd);
+        commit_close(dev->commit);
+    }
+    free(dev->commit);
     for (unsigned i = 0; dev->regions && i < dev->ops->region_count; i++)
         free(dev->regions[i].posted);
     free(dev->regions);
@@ -106,8 +136,9 @@ static bool loop_may_run(const struct ringd *rd)
     return (rd->running || rd->poll_fd >= 0) && load_relaxed(&rd->frozen_at) == RINGD_NEVER;
 }
 
-int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
-              const struct ringd_wiring *wiring, struct ringd_dev **out)
+/* A device without its model; nobody knows of it yet. */
+static int dev_alloc(struct ringd *rd, const struct ringd_device_ops *ops, const struct ringd_wiring *wiring,
+                     struct ringd_dev **out)
 {
     int ret = loop_may_run(rd) ? -EBUSY : check_ops(ops);
     if (ret)
@@ -135,11 +166,35 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
         dev->deadlines[i] = RINGD_NEVER;
     for (unsigned i = 0; i < ops->region_count; i++)
         dev->regions[i].whole = whole_widths(ops->regions[i].widths);
+    *out = dev;
+    return 0;
+}
 
-    /* The model may set timers and interrupts from create() on, so it runs as any operation does. */
+/* The model may set timers and interrupts from create() on, so it runs as any operation does. */
+static int dev_create(struct ringd_dev *dev, const void *config)
+{
     lock_take(&dev->lock);
-    ret = ops->create(&dev->env.env, config, &dev->self);
+    int ret = dev->ops->create(&dev->env.env, config, &dev->self);
     lock_leave(&dev->lock);
+    return ret;
+}
+
+static void dev_publish(struct ringd_dev *dev)
+{
+    struct ringd *rd = dev->rd;
+    lock_take(&rd->timer_lock);
+    rd->devices[rd->device_count++] = dev;
+    lock_leave(&rd->timer_lock);
+}
+
+int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
+              const struct ringd_wiring *wiring, struct ringd_dev **out)
+{
+    struct ringd_dev *dev;
+    int ret = dev_alloc(rd, ops, wiring, &dev);
+    if (ret)
+        return ret;
+    ret = dev_create(dev, config);
     if (!ret && rd->backend && any_posted(ops)) {
         if (rd->backend->shared)
             dev->ring = rd->rings[0];
@@ -150,15 +205,143 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
         dev_free(dev);
         return ret;
     }
-    lock_take(&rd->timer_lock);
-    rd->devices[rd->device_count++] = dev;
-    lock_leave(&rd->timer_lock);
+    dev_publish(dev);
     *out = dev;
     return 0;
 }
 
+void dev_commit(struct ringd_dev *dev)
+{
+    struct commit *commit = dev->commit;
+    commit->head.clock_skew = load_relaxed(&dev->rd->clock_skew);
+    commit->head.frozen_at = load_relaxed(&dev->rd->frozen_at);
+    commit_write(commit, dev->ops, dev->self);
+    for (; commit->raised; commit->raised &= commit->raised - 1)
+        source_signal(dev->irq_fds[__builtin_ctz(commit->raised)]);
+}
+
+/* The machine's clock goes on from where the predecessor's stood, if this is the first device to have one. */
+static int adopt_clock(struct ringd *rd, const struct ringd_state_slot *head)
+{
+    uint64_t now = monotonic_ns();
+    bool frozen = head->frozen_at != RINGD_NEVER;
+    uint64_t behind = frozen ? head->frozen_at : head->clock_skew; /* either way at most the time itself */
+    if (behind > now)
+        return -EINVAL;
+    if (!rd->device_count)
+        store_relaxed(&rd->clock_skew, frozen ? now - behind : behind);
+    return 0;
+}
+
+/* The model is there, and its ring. The lock is held. */
+static int commit_start(struct ringd_dev *dev, const struct ringd_ring_source *source)
+{
+    struct commit *commit = dev->commit;
+    uint32_t raised = commit->raised; /* by create() */
+    void *saved;
+    size_t bytes = dev->ops->state_size(dev->self);
+    int ret = commit_open(commit, source->state_fd, bytes, &saved);
+    if (ret)
+        return ret;
+    commit->raised = raised;
+    commit->notify_fd = source->notify_fd;
+    dev->state_fd = source->state_fd;
+    if (saved) {
+        ret = adopt_clock(dev->rd, &commit->head);
+        if (!ret)
+            ret = dev->ops->load(dev->self, saved, bytes);
+        free(saved);
+    }
+    if (!ret && dev->ring && commit->current) {
+        store_relaxed(&dev->ring->cursor.first, commit->head.first);
+        ring_give_back(dev->ring->cursor.page, commit->head.first);
+    } else if (dev->ring) {
+        commit->head.first = dev->ring->cursor.first;
+    }
+    if (ret) {
+        commit_close(commit);
+        commit->page = NULL;
+        return ret;
+    }
+    for (unsigned i = 0; i < dev->ops->region_count; i++)
+        dev->regions[i].whole = 0;
+    if (dev->ring)
+        dev->ring->committed = dev;
+    dev_commit(dev);
+    return 0;
+}
+
+static int check_source(const struct ringd *rd, const struct ringd_device_ops *ops, const struct ringd_wiring *wiring,
+                        const struct ringd_ring_source *source)
+{
+    if (rd->backend != &backend_memfd || (source->state_fd >= 0 && !ops->load))
+        return -ENOTSUP;
+    if (source->notify_fd >= 0 && (source->state_fd < 0 || source_check_eventfd(source->notify_fd)))
+        return -EINVAL;
+    for (unsigned i = 0; wiring && wiring->irq_fds && i < ops->irq_count && i < RINGD_MAX_IRQS; i++)
+        if (wiring->irq_fds[i] >= 0 && source_check_eventfd(wiring->irq_fds[i]))
+            return -EINVAL;
+    return 0;
+}
+
+/* The descriptors of `source` stay the caller's if anything fails: the ring's are let go before it is destroyed. */
+static void ring_forget(struct ringd_dev *dev)
+{
+    if (!dev->ring)
+        return;
+    dev->rd->ring_count--;
+    munmap(dev->ring->back.page, RINGD_RING_BYTES);
+    free(dev->ring);
+}
+
+int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
+                      const struct ringd_wiring *wiring, const struct ringd_ring_source *source, struct ringd_dev **out)
+{
+    struct ringd_dev *dev;
+    int ret = check_source(rd, ops, wiring, source);
+    if (!ret)
+        ret = dev_alloc(rd, ops, wiring, &dev);
+    if (ret)
+        return ret;
+    if (source->state_fd >= 0) {
+        dev->commit = calloc(1, sizeof(*dev->commit));
+        dev->env.env.ops = &committed_env_ops;
+        if (!dev->commit)
+            ret = -ENOMEM;
+    }
+    if (!ret)
+        ret = dev_create(dev, config);
+    if (!ret && source->ring_fd >= 0)
+        ret = ring_open(dev, source);
+    if (!ret && dev->commit) {
+        lock_take(&dev->lock);
+        ret = commit_start(dev, source);
+        lock_leave(&dev->lock);
+    }
+    if (ret) {
+        ring_forget(dev);
+        dev_free(dev);
+        return ret;
+    }
+    dev_publish(dev);
+    *out = dev;
+    return 0;
+}
+
+/* What its ring holds from now on is for a successor. */
+static void dev_close(struct ringd_dev *dev)
+{
+    if (!dev->commit || !dev->ring)
+        return;
+    lock_take(&dev->lock);
+    ring_replay(dev->ring, false);
+    dev->ring->closed = true;
+    lock_leave(&dev->lock);
+}
+
 void dev_destroy(struct ringd_dev *dev)
 {
+    dev_close(dev);
     for (unsigned i = 0; i < dev->ops->region_count; i++)
         ringd_unmap(dev, i);
     dev_free(dev);
@@ -190,6 +373,7 @@ int ringd_remove(struct ringd_dev *dev)
     struct ring *ring = dev->ring && !dev->ring->shared ? dev->ring : NULL;
     if (loop_may_run(rd))
         return -EBUSY;
+    dev_close(dev);
     for (unsigned i = 0; i < dev->ops->region_count; i++)
         ringd_unmap(dev, i);
     pthread_mutex_lock(&rd->map_lock);

@@ -107,6 +107,16 @@ static void env_irq_set(const struct ringd_env *env, unsigned line, bool level)
     }
 }
 
+static void committed_irq_set(const struct ringd_env *env, unsigned line, bool level)
+{
+    struct ringd_dev *dev = dev_of(env);
+    if (line >= dev->ops->irq_count || dev->irq_level[line] == level)
+        return;
+    dev->irq_level[line] = level;
+    if (level)
+        commit_irq(dev->commit, line);
+}
+
 static int env_mem_read(const struct ringd_env *env, uint64_t gpa, void *buf, size_t len)
 {
     struct ringd_dev *dev = dev_of(env);
@@ -133,6 +143,16 @@ static void env_event(const struct ringd_env *env, enum ringd_event event, uint6
         dev->wiring.event(dev->wiring.ctx, event, value);
 }
 
+static void committed_output(const struct ringd_env *env, const uint8_t *data, size_t len)
+{
+    commit_output(dev_of(env)->commit, data, len);
+}
+
+static void committed_event(const struct ringd_env *env, enum ringd_event event, uint64_t value)
+{
+    commit_event(dev_of(env)->commit, event, value);
+}
+
 static void env_log(const struct ringd_env *env, enum ringd_log_level level, const char *format, ...)
 {
     struct ringd_dev *dev = dev_of(env);
@@ -156,5 +176,19 @@ const struct ringd_env_ops env_ops = {
     .mem_write = env_mem_write,
     .output = env_output,
     .event = env_event,
+    .log = env_log,
+};
+
+/* Of a device whose state is committed: what leaves it waits for that. */
+const struct ringd_env_ops committed_env_ops = {
+    .now = env_now,
+    .before = env_before,
+    .wall = env_wall,
+    .timer_set = env_timer_set,
+    .irq_set = committed_irq_set,
+    .mem_read = env_mem_read,
+    .mem_write = env_mem_write,
+    .output = committed_output,
+    .event = committed_event,
     .log = env_log,
 };

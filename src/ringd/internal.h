@@ -19,6 +19,7 @@
 #include <ringd/ringd.h>
 
 #include "ringd/backend.h"
+#include "ringd/commit.h"
 #include "ringd/cursor.h"
 #include "ringd/cycles.h"
 #include "ringd/histogram.h"
@@ -60,8 +61,10 @@ struct ring {
     struct ringd_lock *lock; /* consumer lock: the device's, or own_lock when the ring is shared */
     struct ringd_lock own_lock;
     bool shared;
+    struct ringd_dev *committed; /* constant: the device whose state is committed with each batch; NULL: none */
 
     /* Under the consumer lock. */
+    bool closed; /* committed: its device is about to go, and what comes now is for a successor */
     struct ring_cursor cursor;
     struct zone *zones;
     unsigned zone_count;
@@ -126,6 +129,8 @@ struct ringd_dev {
     int irq_fds[RINGD_MAX_IRQS];
     bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
     struct ring *ring;              /* its own, the shared one, or NULL */
+    struct commit *commit;          /* under `lock`; NULL: its state is not committed */
+    int state_fd;                   /* constant; of the file that it is committed to */
     struct region_state *regions;
     struct ringd_lock lock;
     uint64_t now_ns, now_cycles;        /* under `lock`: what the model was told last of the time, and when */
@@ -197,8 +202,11 @@ int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, str
 void ring_destroy(struct ring *ring);
 void dev_destroy(struct ringd_dev *dev);
 
+/* The lock is held, the device has a committed state: commits what its model has done, and lets the effects out. */
+void dev_commit(struct ringd_dev *dev);
+
 /* env.c */
-extern const struct ringd_env_ops env_ops;
+extern const struct ringd_env_ops env_ops, committed_env_ops;
 uint64_t machine_time(const struct ringd *rd);
 void clock_init(struct ringd *rd);
 

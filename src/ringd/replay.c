@@ -12,6 +12,8 @@
  * of entries of one device, released before the next, and taken again for the access. Between that replay and the
  * access another vCPU may post or access; both orders of two vCPUs are right.
  */
+#include <errno.h>
+
 #include "ringd/internal.h"
 
 /* The widest access the region's model takes, given that `width` bytes are left. */
@@ -28,9 +30,7 @@ static inline uint64_t low_bytes(uint64_t value, unsigned width)
     return width >= 8 ? value : value & ((UINT64_C(1) << (width * 8)) - 1);
 }
 
-/* Out of line, so that the way that every access takes stays short. */
-static __attribute__((noinline)) uint64_t read_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
-                                                     unsigned width)
+static uint64_t read_parts(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width)
 {
     unsigned widths = dev->ops->regions[region].widths;
     uint64_t value = 0;
@@ -42,8 +42,7 @@ static __attribute__((noinline)) uint64_t read_split(struct ringd_dev *dev, unsi
     return value;
 }
 
-static __attribute__((noinline)) void write_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
-                                                  unsigned width, uint64_t value)
+static void write_parts(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value)
 {
     unsigned widths = dev->ops->regions[region].widths;
     for (unsigned done = 0; done < width;) {
@@ -51,6 +50,27 @@ static __attribute__((noinline)) void write_split(struct ringd_dev *dev, unsigne
         dev->ops->write(dev->self, region, offset + done, part, low_bytes(value >> (done * 8), part));
         done += part;
     }
+}
+
+/*
+ * Out of line, so that the way that every access takes stays short. A device whose state is committed has no width that
+ * goes to its model as it is (`whole` is 0), so all its synchronous accesses come here.
+ */
+static __attribute__((noinline)) uint64_t read_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
+                                                     unsigned width)
+{
+    uint64_t value = read_parts(dev, region, offset, width);
+    if (dev->commit)
+        dev_commit(dev);
+    return value;
+}
+
+static __attribute__((noinline)) void write_split(struct ringd_dev *dev, unsigned region, uint64_t offset,
+                                                  unsigned width, uint64_t value)
+{
+    write_parts(dev, region, offset, width, value);
+    if (dev->commit)
+        dev_commit(dev);
 }
 
 /* Bits above `width` are as the model left them. */
@@ -217,14 +237,53 @@ static void replay_shared(struct ring *ring, uint32_t count, uint64_t age)
     replay_entries(ring, count, age, true);
 }
 
+/*
+ * Where the state is committed: what a batch has done is nobody's until then, and its slots are given back after that.
+ * Whoever dies before the commit has done nothing of it; whoever dies after it leaves `first` behind the batch.
+ */
+static __attribute__((noinline)) void replay_committed(struct ring *ring, uint32_t count, uint64_t age)
+{
+    struct ringd_dev *const dev = ring->committed;
+    struct ring_cursor at = ring->cursor;
+    while (count) {
+        uint32_t batch = count < RING_BATCH ? count : RING_BATCH;
+        const struct zone *zone = NULL;
+        unsigned run = 0;
+        for (uint32_t i = 0; i < batch; i++) {
+            struct ringd_ring_entry entry = ring_peek(&at);
+            const struct zone *found = find_zone(ring, &entry);
+            at.first = ring_next_slot(at.first);
+            if (!found || !ring_entry_is_sound(&entry)) {
+                ring->bad++;
+                continue;
+            }
+            if (found != zone && zone)
+                count_run(zone, run, age);
+            run = found == zone ? run + 1 : 1;
+            zone = found;
+            write_parts(dev, zone->region, entry.addr - zone->addr, entry.len, ring_entry_data(&entry));
+        }
+        if (zone)
+            count_run(zone, run, age);
+        dev->commit->head.first = at.first;
+        dev->commit->head.applied += batch;
+        dev_commit(dev);
+        store_relaxed(&ring->cursor.first, at.first);
+        ring_give_back(ring->cursor.page, at.first);
+        count -= batch;
+    }
+}
+
 static unsigned replay_at(struct ring *ring, bool yield, uint64_t now)
 {
-    uint32_t pending = ring_pending(&ring->cursor);
+    uint32_t pending = ring->closed ? 0 : ring_pending(&ring->cursor);
     uint32_t count = yield && pending > RING_BATCH ? RING_BATCH : pending;
     if (count) {
         uint64_t age = ring_age(ring, now);
         if (ring->shared)
             replay_shared(ring, count, age);
+        else if (ring->committed)
+            replay_committed(ring, count, age);
         else
             replay_own(ring, count, age);
         count_batch(ring, count);
@@ -397,7 +456,48 @@ void ringd_call(struct ringd_dev *dev, void (*fn)(void *self, void *arg), void *
     if (dev->ring && !dev->ring->shared)
         ring_replay(dev->ring, false);
     fn(dev->self, arg);
+    if (dev->commit)
+        dev_commit(dev);
     lock_leave(&dev->lock);
+}
+
+static bool access_is_sound(const struct ringd_dev *dev, const struct ringd_access *access)
+{
+    if (access->region >= dev->ops->region_count || access->slot >= RINGD_ACCESS_SLOTS)
+        return false;
+    uint64_t size = dev->ops->regions[access->region].size;
+    return access->width >= 1 && access->width <= 8 && access->offset < size && access->width <= size - access->offset;
+}
+
+/* Visited, with the lock held; what comes out is committed by the caller. */
+static uint64_t access_once(struct ringd_dev *dev, const struct ringd_access *access)
+{
+    if (!access->write)
+        return low_bytes(read_parts(dev, access->region, access->offset, access->width), access->width);
+    if (dev->regions[access->region].zone) {
+        dev->regions[access->region].posted->full_exits++;
+        __atomic_fetch_add(&dev->ring->full_exits, 1, __ATOMIC_RELAXED);
+    }
+    write_parts(dev, access->region, access->offset, access->width, low_bytes(access->value, access->width));
+    return 0;
+}
+
+int ringd_access(struct ringd_dev *dev, const struct ringd_access *access, uint64_t *value)
+{
+    if (!access_is_sound(dev, access))
+        return -EINVAL;
+    visit(dev);
+    struct commit *commit = dev->commit;
+    if (!commit) {
+        *value = access_once(dev, access);
+    } else if (!access->sequence || !commit_find(commit, access->slot, access->sequence, value)) {
+        *value = access_once(dev, access);
+        if (access->sequence)
+            commit_result(commit, access->slot, access->sequence, *value);
+        dev_commit(dev);
+    }
+    lock_leave(&dev->lock);
+    return 0;
 }
 
 void ring_drain(struct ring *ring)

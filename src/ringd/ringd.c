@@ -99,28 +99,36 @@ enum ringd_backend_kind ringd_backend(const struct ringd *rd)
     return rd->backend ? rd->backend->kind : RINGD_BACKEND_OFF;
 }
 
-static void for_each_device(struct ringd *rd, void (*op)(const struct ringd_dev *dev))
+static void for_each_device(struct ringd *rd, void (*op)(struct ringd_dev *dev))
 {
     for (unsigned i = 0; i < rd->device_count; i++) {
         lock_take(&rd->devices[i]->lock);
         op(rd->devices[i]);
+        if (rd->devices[i]->commit)
+            dev_commit(rd->devices[i]);
         lock_leave(&rd->devices[i]->lock);
     }
 }
 
-static void op_pause(const struct ringd_dev *dev)
+static void op_pause(struct ringd_dev *dev)
 {
     if (dev->ops->pause)
         dev->ops->pause(dev->self);
 }
 
-static void op_resume(const struct ringd_dev *dev)
+static void op_resume(struct ringd_dev *dev)
 {
     if (dev->ops->resume)
         dev->ops->resume(dev->self);
 }
 
-static void op_reset(const struct ringd_dev *dev)
+/* Only the commit. */
+static void op_nothing(struct ringd_dev *dev)
+{
+    (void)dev;
+}
+
+static void op_reset(struct ringd_dev *dev)
 {
     dev->ops->reset(dev->self);
 }
@@ -170,6 +178,7 @@ void ringd_pause(struct ringd *rd)
     ringd_drain(rd);
     for_each_device(rd, op_pause);
     store_relaxed(&rd->frozen_at, machine_time(rd));
+    for_each_device(rd, op_nothing);
 }
 
 void ringd_resume(struct ringd *rd)

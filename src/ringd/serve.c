@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "ringd/internal.h"
+#include "ringd/source.h"
 
 /*
  * Sets the time of the next look as the moderation has it, and whether vCPUs may put that off (replay.c,
@@ -36,7 +37,7 @@ static void watch(struct ring *ring)
     struct ringd *rd = ring->rd;
     const struct moderation *moderation = &ring->moderation;
     bool armed = moderation->state == MODERATION_ARMED, was_armed = load_relaxed(&ring->armed);
-    bool wanted = rd->backend->wanted;
+    bool wanted = ring->back.wanted;
     uint64_t look_ns = moderation->next_look_ns;
 
     if (armed && !was_armed && !rd->loop_ops->watch(ring)) {
@@ -56,9 +57,7 @@ static void watch(struct ring *ring)
         ring_want_wakeup(ring->cursor.page, true);
         /* Pushed before the producer could see the request: wake ourselves; for ever, were any index good enough. */
         if (!ring_is_empty(&ring->cursor) && load_relaxed(&ring->cursor.page->last) < RINGD_RING_SLOTS) {
-            uint64_t one = 1;
-            ssize_t done = write(ring->back.fd, &one, sizeof(one));
-            (void)done;
+            source_signal(ring->back.fd);
         }
     }
 }
@@ -110,11 +109,8 @@ static void serve(struct ring *ring, bool woken)
 
 void serve_woken(struct ring *ring)
 {
-    if (ring->rd->backend->wanted) { /* an eventfd; KVM's own fd falls silent when the ring is empty */
-        uint64_t count;
-        ssize_t done = read(ring->back.fd, &count, sizeof(count));
-        (void)done;
-    }
+    if (ring->back.wanted) /* an eventfd; KVM's own fd falls silent when the ring is empty */
+        source_silence(ring->back.fd);
     serve(ring, true);
 }
 

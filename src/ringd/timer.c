@@ -92,6 +92,8 @@ unsigned timer_run(struct ringd *rd)
             break;
         lock_take(&dev->lock);
         dev->ops->timer(dev->self, timer);
+        if (dev->commit)
+            dev_commit(dev);
         lock_leave(&dev->lock);
     }
     return ran;
