@@ -134,6 +134,9 @@ int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, cons
                       const struct ringd_wiring *wiring, const struct ringd_ring_source *source,
                       struct ringd_dev **out);
 
+/* Did the device go on from what a predecessor had committed? */
+bool ringd_took_over(const struct ringd_dev *dev);
+
 /*
  * ringd_remove - the opposite: unmaps its regions, drains and destroys its ring, destroys the model. Its interrupt
  * lines stay as they are. Nobody may use @dev any more. Before ringd_start() or while paused: else -EBUSY, as of
@@ -183,6 +186,19 @@ void ringd_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsign
 /* As ringd_write(), for one part of a guest's access that reached over the region's edge: such an access is never
  * recorded in a ring, so its arrival as an exit does not count as "ring full". */
 void ringd_write_part(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
+
+/*
+ * ringd_save, ringd_load - a device's state in its model's own layout (ops->save()), after a drain. It belongs to a
+ * time of the machine: load it where ringd_time() stands no earlier. ringd_time() is what the models see: it stands
+ * still while paused. ringd_set_time() sets it, only while paused.
+ * @size: of ringd_save(), the room at @state.
+ * ringd_save() returns the bytes written, -ENOSPC or -ENOTSUP; ringd_load() 0, -EINVAL, -ENOTSUP; ringd_set_time() 0,
+ * -EBUSY, -EINVAL for RINGD_NEVER.
+ */
+int ringd_save(struct ringd_dev *dev, void *state, size_t size);
+int ringd_load(struct ringd_dev *dev, const void *state, size_t size);
+uint64_t ringd_time(const struct ringd *rd);
+int ringd_set_time(struct ringd *rd, uint64_t ns);
 
 /* A synchronous access in one struct, whose numbers may come from somebody who is not trusted. */
 struct ringd_access {

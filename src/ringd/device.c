@@ -247,6 +247,7 @@ static int commit_start(struct ringd_dev *dev, const struct ringd_ring_source *s
     commit->notify_fd = source->notify_fd;
     dev->state_fd = source->state_fd;
     if (saved) {
+        dev->took_over = true;
         ret = adopt_clock(dev->rd, &commit->head);
         if (!ret)
             ret = dev->ops->load(dev->self, saved, bytes);
@@ -533,4 +534,9 @@ int ringd_unmap(struct ringd_dev *dev, unsigned region)
 const struct ringd_device_ops *ringd_dev_ops(const struct ringd_dev *dev)
 {
     return dev->ops;
+}
+
+bool ringd_took_over(const struct ringd_dev *dev)
+{
+    return dev->took_over;
 }

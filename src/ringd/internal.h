@@ -130,6 +130,7 @@ struct ringd_dev {
     bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
     struct ring *ring;              /* its own, the shared one, or NULL */
     struct commit *commit;          /* under `lock`; NULL: its state is not committed */
+    bool took_over;                 /* constant */
     int state_fd;                   /* constant; of the file that it is committed to */
     struct region_state *regions;
     struct ringd_lock lock;

@@ -197,3 +197,62 @@ void ringd_reset(struct ringd *rd)
     ringd_drain(rd);
     for_each_device(rd, op_reset);
 }
+
+uint64_t ringd_time(const struct ringd *rd)
+{
+    return machine_time(rd);
+}
+
+int ringd_set_time(struct ringd *rd, uint64_t ns)
+{
+    if (load_relaxed(&rd->frozen_at) == RINGD_NEVER)
+        return -EBUSY;
+    if (ns == RINGD_NEVER)
+        return -EINVAL;
+    store_relaxed(&rd->frozen_at, ns);
+    return 0;
+}
+
+struct state_call {
+    const struct ringd_device_ops *ops;
+    void *state;
+    const void *saved;
+    size_t size;
+    int ret;
+};
+
+static void save_state(void *self, void *arg)
+{
+    struct state_call *call = arg;
+    size_t bytes = call->ops->state_size(self);
+    if (bytes > call->size) {
+        call->ret = -ENOSPC;
+        return;
+    }
+    call->ops->save(self, call->state);
+    call->ret = (int)bytes;
+}
+
+static void load_state(void *self, void *arg)
+{
+    struct state_call *call = arg;
+    call->ret = call->ops->load(self, call->saved, call->size);
+}
+
+int ringd_save(struct ringd_dev *dev, void *state, size_t size)
+{
+    struct state_call call = {.ops = dev->ops, .state = state, .size = size};
+    if (!dev->ops->save)
+        return -ENOTSUP;
+    ringd_call(dev, save_state, &call);
+    return call.ret;
+}
+
+int ringd_load(struct ringd_dev *dev, const void *state, size_t size)
+{
+    struct state_call call = {.ops = dev->ops, .saved = state, .size = size};
+    if (!dev->ops->load)
+        return -ENOTSUP;
+    ringd_call(dev, load_state, &call);
+    return call.ret;
+}

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* A client's device: a ringd of its own, so that it comes, goes and fails by itself. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/server.h"
+
+struct device *device_find(const struct session *session, uint32_t id)
+{
+    return id < RINGD_MSG_DEVICES ? session->devices[id] : NULL;
+}
+
+static void on_device(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct device *device = io->data;
+    (void)ringd_dispatch(device->rd);
+}
+
+/* What the flags and the mask announce must be what came. */
+static bool fds_match(const struct ringd_msg_add *add, unsigned fd_count)
+{
+    const uint32_t all =
+        RINGD_ADD_RING_MEMFD | RINGD_ADD_RING_KVM | RINGD_ADD_STATE | RINGD_ADD_NOTIFY | RINGD_ADD_PAUSED;
+    bool memfd = add->flags & RINGD_ADD_RING_MEMFD, kvm = add->flags & RINGD_ADD_RING_KVM;
+    bool state = add->flags & RINGD_ADD_STATE, notify = add->flags & RINGD_ADD_NOTIFY;
+    unsigned expected = memfd * 2u + kvm + state + notify + (unsigned)__builtin_popcount(add->irq_mask);
+    return !(add->flags & ~all) && !(memfd && kvm) && !(notify && !state) && expected == fd_count;
+}
+
+static const struct hosted_type *offered_type(const struct session *session, const char *name)
+{
+    const struct hosted_type *type = hosted_type_find(name);
+    if (!type || !(session->server->config.types >> (type - hosted_types) & 1))
+        return NULL;
+    return type;
+}
+
+static int check_add(const struct session *session, const struct ringd_msg_add *add, unsigned fd_count,
+                     const struct hosted_type **type)
+{
+    if (add->device >= RINGD_MSG_DEVICES || !memchr(add->type, 0, sizeof(add->type)) ||
+        add->config_bytes > RINGD_MSG_CONFIG_BYTES || !fds_match(add, fd_count))
+        return -EINVAL;
+    if (device_find(session, add->device))
+        return -EEXIST;
+    *type = offered_type(session, add->type);
+    if (!*type)
+        return -ENODEV;
+    unsigned lines = (*type)->ops->irq_count;
+    if (add->irq_mask >> lines || (*type)->ops->region_count > RINGD_MSG_REGIONS)
+        return -EINVAL;
+    for (unsigned i = (*type)->ops->region_count; i < RINGD_MSG_REGIONS; i++)
+        if (add->regions[i].mapped)
+            return -EINVAL;
+    return 0;
+}
+
+static int map_regions(struct device *device, const struct ringd_msg_add *add)
+{
+    for (unsigned i = 0; i < device->hosted.ops.region_count; i++) {
+        int ret = add->regions[i].mapped ? ringd_map(device->dev, i, add->regions[i].addr) : 0;
+        if (ret)
+            return ret;
+    }
+    return 0;
+}
+
+static uint32_t state_bytes(struct device *device)
+{
+    uint8_t state[RINGD_MSG_STATE_BYTES];
+    int bytes = ringd_save(device->dev, state, sizeof(state));
+    return bytes < 0 ? 0 : (uint32_t)bytes;
+}
+
+/* The message's descriptors in their order; their number has been checked. Returns how many go before the interrupts'.
+ */
+static unsigned sort_fds(const struct ringd_msg_add *add, const int *fds, struct ringd_ring_source *source, int *irqs)
+{
+    unsigned at = 0;
+    bool memfd = add->flags & RINGD_ADD_RING_MEMFD;
+    source->ring_fd = memfd || add->flags & RINGD_ADD_RING_KVM ? fds[at++] : -1;
+    source->event_fd = memfd ? fds[at++] : -1;
+    source->state_fd = add->flags & RINGD_ADD_STATE ? fds[at++] : -1;
+    source->notify_fd = add->flags & RINGD_ADD_NOTIFY ? fds[at++] : -1;
+    unsigned next = at;
+    for (unsigned i = 0; i < RINGD_MSG_IRQS; i++)
+        irqs[i] = add->irq_mask >> i & 1 ? fds[next++] : -1;
+    return at;
+}
+
+/* The ring's and the state's descriptors become the ringd's, the interrupts' the device's; those are replaced by -1.
+ * Nothing is replayed before the regions are where they belong. */
+static int start(struct device *device, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
+                 struct ringd_msg_add_reply *reply)
+{
+    struct server *server = device->session->server;
+    struct ringd_config config = {.backend = RINGD_BACKEND_MEMFD,
+                                  .vm_fd = -1,
+                                  .vcpu_fd = -1,
+                                  .cpu = -1,
+                                  .max_replay_latency_ns = server->config.max_replay_latency_ns};
+    struct ringd_wiring wiring = {.irq_fds = device->irq_fds};
+    struct ringd_ring_source source;
+    unsigned own = sort_fds(add, fds, &source, device->irq_fds);
+    for (unsigned i = own; i < fd_count; i++)
+        fds[i] = -1;
+    int ret = ringd_create(&config, &device->rd);
+    if (!ret)
+        ret = ringd_add_on_ring(device->rd, &device->hosted.ops, &device->hosted, &wiring, &source, &device->dev);
+    if (ret)
+        return ret;
+    for (unsigned i = 0; i < own; i++)
+        fds[i] = -1;
+    reply->resumed = ringd_took_over(device->dev);
+    ret = map_regions(device, add);
+    if (ret)
+        return ret;
+    if (add->flags & RINGD_ADD_PAUSED || device->session->paused)
+        ringd_pause(device->rd);
+    reply->state_bytes = state_bytes(device);
+    int fd = ringd_poll_fd(device->rd);
+    if (fd < 0)
+        return fd;
+    ev_io_init(&device->io, on_device, fd, EV_READ);
+    device->io.data = device;
+    ev_io_start(server->loop, &device->io);
+    return 0;
+}
+
+int device_add(struct session *session, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
+               struct ringd_msg_add_reply *reply)
+{
+    const struct hosted_type *type = NULL;
+    int ret = check_add(session, add, fd_count, &type);
+    if (ret)
+        return ret;
+    struct device *device = calloc(1, sizeof(*device));
+    if (!device)
+        return -ENOMEM;
+    device->session = session;
+    device->id = add->device;
+    for (unsigned i = 0; i < RINGD_MSG_IRQS; i++)
+        device->irq_fds[i] = -1;
+    ret = hosted_prepare(&device->hosted, type, add->config, add->config_bytes);
+    if (!ret)
+        ret = start(device, add, fds, fd_count, reply);
+    reply->regions = type->ops->region_count;
+    for (unsigned i = 0; i < type->ops->region_count; i++)
+        if (type->ops->regions[i].flags & RINGD_POSTED)
+            reply->posted |= 1u << i;
+    if (ret) {
+        device_remove(device);
+        return ret;
+    }
+    session->devices[add->device] = device;
+    return 0;
+}
+
+void device_remove(struct device *device)
+{
+    if (device->rd) {
+        if (ev_is_active(&device->io))
+            ev_io_stop(device->session->server->loop, &device->io);
+        ringd_stop(device->rd);
+        ringd_destroy(device->rd);
+    }
+    for (unsigned i = 0; i < RINGD_MSG_IRQS; i++)
+        if (device->irq_fds[i] >= 0)
+            close(device->irq_fds[i]);
+    if (device_find(device->session, device->id) == device)
+        device->session->devices[device->id] = NULL;
+    free(device);
+}

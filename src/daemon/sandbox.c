@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/sandbox.h"
+
+#include <errno.h>
+#include <grp.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <unistd.h>
+#ifdef HAVE_SECCOMP
+#include <linux/futex.h>
+#include <seccomp.h>
+#endif
+
+#include <ringd/protocol.h>
+
+/* A session: its socket and mailbox; a device: ring, event, state, notify, interrupts, poll fd, timerfd. */
+#define FDS_OF_A_CLIENT (3u + RINGD_MSG_DEVICES * (6u + RINGD_MSG_IRQS))
+#define FDS_OF_OUR_OWN  32u
+
+int sandbox_limits(unsigned max_clients)
+{
+    struct rlimit files, none = {0, 0};
+    rlim_t wanted = FDS_OF_OUR_OWN + (rlim_t)max_clients * FDS_OF_A_CLIENT;
+    if (getrlimit(RLIMIT_NOFILE, &files) < 0)
+        return -1;
+    if (files.rlim_cur < wanted) {
+        files.rlim_cur = wanted < files.rlim_max ? wanted : files.rlim_max;
+        if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
+            fprintf(stderr, "ringd: the limit of open files cannot be raised to %llu: %s\n",
+                    (unsigned long long)files.rlim_cur, strerror(errno));
+            return -1;
+        }
+    }
+    if (setrlimit(RLIMIT_NPROC, &none) < 0 || setrlimit(RLIMIT_CORE, &none) < 0) {
+        fprintf(stderr, "ringd: limits cannot be set: %s\n", strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+int sandbox_user(const char *user)
+{
+    errno = 0;
+    const struct passwd *entry = getpwnam(user);
+    if (!entry) {
+        fprintf(stderr, "ringd: --user '%s': %s\n", user, errno ? strerror(errno) : "there is no such user");
+        return -1;
+    }
+    if (initgroups(user, entry->pw_gid) < 0 || setgid(entry->pw_gid) < 0 || setuid(entry->pw_uid) < 0) {
+        fprintf(stderr, "ringd: --user '%s': %s; start it as root, or without --user\n", user, strerror(errno));
+        return -1;
+    }
+    return 0;
+}
+
+#ifdef HAVE_SECCOMP
+/* What the loop, libringd and the C library's malloc, time and exit use; a test runs every message under it. */
+static const int allowed[] = {
+    SCMP_SYS(accept4),
+    SCMP_SYS(brk),
+    SCMP_SYS(clock_gettime),
+    SCMP_SYS(close),
+    SCMP_SYS(epoll_create1),
+    SCMP_SYS(epoll_ctl),
+    SCMP_SYS(epoll_pwait),
+    SCMP_SYS(epoll_wait),
+    SCMP_SYS(exit),
+    SCMP_SYS(eventfd2),
+    SCMP_SYS(pipe2),
+    SCMP_SYS(getrandom),
+    SCMP_SYS(uname),
+    SCMP_SYS(exit_group),
+    SCMP_SYS(fcntl),
+    SCMP_SYS(fstat),
+    SCMP_SYS(futex),
+    SCMP_SYS(getpid),
+    SCMP_SYS(gettid),
+    SCMP_SYS(gettimeofday),
+    SCMP_SYS(lseek),
+    SCMP_SYS(madvise),
+    SCMP_SYS(mmap),
+    SCMP_SYS(mremap),
+    SCMP_SYS(munmap),
+    SCMP_SYS(newfstatat),
+    SCMP_SYS(poll),
+    SCMP_SYS(preadv2),
+    SCMP_SYS(read),
+    SCMP_SYS(readlink),
+    SCMP_SYS(recvmsg),
+    SCMP_SYS(restart_syscall),
+    SCMP_SYS(rt_sigaction),
+    SCMP_SYS(rt_sigprocmask),
+    SCMP_SYS(rt_sigreturn),
+    SCMP_SYS(sched_yield),
+    SCMP_SYS(sendto),
+    SCMP_SYS(timerfd_create),
+    SCMP_SYS(timerfd_settime),
+    SCMP_SYS(write),
+};
+
+static int add_rules(scmp_filter_ctx filter)
+{
+    for (size_t i = 0; i < sizeof(allowed) / sizeof(allowed[0]); i++) {
+        int ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, allowed[i], 0);
+        if (ret)
+            return ret;
+    }
+    /* The cycle counter is only trusted where this says so; its absence costs a little time. */
+    return seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0);
+}
+
+/* A call that is not on the list ends the process: nothing that we do makes one. */
+static int filter_calls(void)
+{
+    scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
+    if (!filter)
+        return -ENOMEM;
+    int ret = add_rules(filter);
+    if (!ret)
+        ret = seccomp_load(filter);
+    seccomp_release(filter);
+    return ret;
+}
+
+const char *sandbox_kind(void)
+{
+    return "libseccomp";
+}
+#else
+static int filter_calls(void)
+{
+    return 0;
+}
+
+const char *sandbox_kind(void)
+{
+    return "no seccomp filter (built without libseccomp)";
+}
+#endif
+
+int sandbox_seal(void)
+{
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0) {
+        fprintf(stderr, "ringd: no_new_privs cannot be set: %s\n", strerror(errno));
+        return -1;
+    }
+    int ret = filter_calls();
+    if (ret) {
+        fprintf(stderr, "ringd: the seccomp filter cannot be loaded: %s\n", strerror(-ret));
+        return -1;
+    }
+    return 0;
+}

@@ -1,0 +1,72 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+#include "daemon/server.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+void server_log(const struct session *session, const char *format, ...)
+{
+    if (!session->server->config.verbose)
+        return;
+    va_list args;
+    va_start(args, format);
+    fprintf(stderr, "ringd: client %u: ", session->number);
+    vfprintf(stderr, format, args);
+    fputc('\n', stderr);
+    va_end(args);
+}
+
+/* One too many is told so, and not kept waiting. */
+static void refuse(int fd)
+{
+    struct ringd_msg message = {.status = -EUSERS};
+    ssize_t sent = send(fd, &message, sizeof(message), MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)sent;
+    close(fd);
+}
+
+static void on_accept(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    struct server *server = io->data;
+    int fd = accept4(server->listen_fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    if (fd < 0)
+        return;
+    if (server->session_count >= server->config.max_clients || session_create(server, fd, ++server->clients_ever))
+        refuse(fd);
+}
+
+static void on_signal(struct ev_loop *loop, ev_signal *signal, int events)
+{
+    (void)signal;
+    (void)events;
+    ev_break(loop, EVBREAK_ALL);
+}
+
+int server_run(const struct server_config *config, int listen_fd)
+{
+    struct server server = {.config = *config, .listen_fd = listen_fd};
+    ev_signal term, interrupt;
+    server.loop = ev_default_loop(EVFLAG_NOENV);
+    if (!server.loop)
+        return -ENOMEM;
+    signal(SIGPIPE, SIG_IGN);
+    ev_signal_init(&term, on_signal, SIGTERM);
+    ev_signal_init(&interrupt, on_signal, SIGINT);
+    ev_io_init(&server.accept, on_accept, listen_fd, EV_READ);
+    server.accept.data = &server;
+    ev_signal_start(server.loop, &term);
+    ev_signal_start(server.loop, &interrupt);
+    ev_io_start(server.loop, &server.accept);
+    ev_run(server.loop, 0);
+    while (server.sessions)
+        session_destroy(server.sessions);
+    ev_loop_destroy(server.loop);
+    return 0;
+}
