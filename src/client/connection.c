@@ -69,9 +69,9 @@ static int ask(struct ringd_client *client, struct ringd_msg *message, size_t si
     struct ringd_msg *head = reply;
     message->serial = ++client->serial;
     message->status = 0;
-    int ret = send_message(client->socket, message, size, fds, fd_count);
-    if (ret)
-        return ret;
+    int ret, lost = send_message(client->socket, message, size, fds, fd_count);
+    if (lost && message->type != RINGD_MSG_HELLO) /* a refusal may be there all the same */
+        return lost;
     struct pollfd ready = {.fd = client->socket, .events = POLLIN};
     do
         ret = poll(&ready, 1, (int)(client->config.wait_ns / 1000000));
@@ -79,6 +79,8 @@ static int ask(struct ringd_client *client, struct ringd_msg *message, size_t si
     if (ret != 1)
         return -ENOTCONN;
     ssize_t got = recv(client->socket, reply, reply_size, MSG_DONTWAIT);
+    if (got < 0 && errno == ECONNRESET) /* reported once, before what was sent earlier */
+        got = recv(client->socket, reply, reply_size, MSG_DONTWAIT);
     if (got == (ssize_t)sizeof(*head) && head->type == 0 && head->status < 0)
         return head->status; /* refused before the first word */
     if (got < (ssize_t)sizeof(*head) || head->type != message->type || head->serial != message->serial ||

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/time.h>
 #include <unistd.h>
 
 void server_log(const struct session *session, const char *format, ...)
@@ -49,6 +50,26 @@ static void on_signal(struct ev_loop *loop, ev_signal *signal, int events)
     ev_break(loop, EVBREAK_ALL);
 }
 
+/*
+ * An eventfd blocks its writer when it is full and its owner has taken O_NONBLOCK from it. We look before we write, but
+ * a client that is fast enough can fill it in between. This signal, whose handler does nothing, ends such a wait: it
+ * costs the others that long, and whoever tries it the interrupt.
+ */
+#define WATCHDOG_US 250000
+
+static void on_watchdog(int signal)
+{
+    (void)signal;
+}
+
+static void set_watchdog(void)
+{
+    struct sigaction action = {.sa_handler = on_watchdog}; /* without SA_RESTART */
+    const struct itimerval interval = {.it_interval.tv_usec = WATCHDOG_US, .it_value.tv_usec = WATCHDOG_US};
+    sigaction(SIGALRM, &action, NULL);
+    setitimer(ITIMER_REAL, &interval, NULL);
+}
+
 int server_run(const struct server_config *config, int listen_fd)
 {
     struct server server = {.config = *config, .listen_fd = listen_fd};
@@ -57,6 +78,7 @@ int server_run(const struct server_config *config, int listen_fd)
     if (!server.loop)
         return -ENOMEM;
     signal(SIGPIPE, SIG_IGN);
+    set_watchdog();
     ev_signal_init(&term, on_signal, SIGTERM);
     ev_signal_init(&interrupt, on_signal, SIGINT);
     ev_io_init(&server.accept, on_accept, listen_fd, EV_READ);

@@ -79,6 +79,7 @@ int commit_open(struct commit *commit, int fd, size_t model_bytes, void **saved)
 void commit_close(struct commit *commit)
 {
     munmap(commit->page, commit->bytes);
+    commit->page = NULL;
 }
 
 /* A reset that is asked for ten times before the owner has looked is one reset: what repeats the newest item that is

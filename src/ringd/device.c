@@ -261,7 +261,6 @@ static int commit_start(struct ringd_dev *dev, const struct ringd_ring_source *s
     }
     if (ret) {
         commit_close(commit);
-        commit->page = NULL;
         return ret;
     }
     for (unsigned i = 0; i < dev->ops->region_count; i++)
@@ -304,6 +303,7 @@ int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, cons
         ret = dev_alloc(rd, ops, wiring, &dev);
     if (ret)
         return ret;
+    dev->env.env.ops = &outside_env_ops;
     if (source->state_fd >= 0) {
         dev->commit = calloc(1, sizeof(*dev->commit));
         dev->env.env.ops = &committed_env_ops;

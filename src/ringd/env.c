@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "ringd/internal.h"
+#include "ringd/source.h"
 
 static struct ringd_dev *dev_of(const struct ringd_env *env)
 {
@@ -107,6 +108,16 @@ static void env_irq_set(const struct ringd_env *env, unsigned line, bool level)
     }
 }
 
+static void outside_irq_set(const struct ringd_env *env, unsigned line, bool level)
+{
+    struct ringd_dev *dev = dev_of(env);
+    if (line >= dev->ops->irq_count || dev->irq_level[line] == level)
+        return;
+    dev->irq_level[line] = level;
+    if (level)
+        source_signal(dev->irq_fds[line]);
+}
+
 static void committed_irq_set(const struct ringd_env *env, unsigned line, bool level)
 {
     struct ringd_dev *dev = dev_of(env);
@@ -172,6 +183,20 @@ const struct ringd_env_ops env_ops = {
     .wall = env_wall,
     .timer_set = env_timer_set,
     .irq_set = env_irq_set,
+    .mem_read = env_mem_read,
+    .mem_write = env_mem_write,
+    .output = env_output,
+    .event = env_event,
+    .log = env_log,
+};
+
+/* Of a device whose descriptors are in other hands too. */
+const struct ringd_env_ops outside_env_ops = {
+    .now = env_now,
+    .before = env_before,
+    .wall = env_wall,
+    .timer_set = env_timer_set,
+    .irq_set = outside_irq_set,
     .mem_read = env_mem_read,
     .mem_write = env_mem_write,
     .output = env_output,

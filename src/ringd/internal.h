@@ -207,7 +207,7 @@ void dev_destroy(struct ringd_dev *dev);
 void dev_commit(struct ringd_dev *dev);
 
 /* env.c */
-extern const struct ringd_env_ops env_ops, committed_env_ops;
+extern const struct ringd_env_ops env_ops, outside_env_ops, committed_env_ops;
 uint64_t machine_time(const struct ringd *rd);
 void clock_init(struct ringd *rd);
 

@@ -105,9 +105,9 @@ static inline const struct zone *find_zone(const struct ring *ring, const struct
 {
     if (__builtin_expect(zone_holds(ring->recent.zone, entry), 1))
         return ring->recent.zone;
-    for (const struct zone *zone = ring->zones, *end = zone + ring->zone_count; zone < end; zone++)
-        if (zone_holds(zone, entry))
-            return zone;
+    for (unsigned i = 0; i < ring->zone_count; i++)
+        if (zone_holds(&ring->zones[i], entry))
+            return &ring->zones[i];
     return NULL;
 }
 

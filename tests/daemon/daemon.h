@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <sys/wait.h>
@@ -62,6 +63,7 @@ static inline void launch_daemon(const char *extra, const char *value)
     daemon_pid = fork();
     assert_true(daemon_pid >= 0);
     if (daemon_pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies leaves no daemon */
         execl(program, program, "--socket", path, extra, value, (char *)NULL);
         _exit(127);
     }
@@ -84,9 +86,16 @@ static inline void start_daemon(const char *extra, const char *value)
 /* Ends it and checks that it was well until then. */
 static inline void end_daemon(int signal)
 {
-    int status;
+    int status = 0;
+    pid_t ended = 0;
     kill(daemon_pid, signal);
-    assert_int_equal(waitpid(daemon_pid, &status, 0), daemon_pid);
+    for (unsigned i = 0; i < 2000 && !ended; i++, sleep_ms(ended ? 0 : 5))
+        ended = waitpid(daemon_pid, &status, WNOHANG);
+    if (!ended) {
+        kill(daemon_pid, SIGKILL);
+        waitpid(daemon_pid, &status, 0);
+        fail_msg("ringd hangs");
+    }
     daemon_pid = 0;
     /* SIGTERM ends it like that as long as it has not come to its loop. */
     bool killed = WIFSIGNALED(status) && WTERMSIG(status) == signal;

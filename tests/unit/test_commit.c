@@ -404,6 +404,7 @@ static void test_hostile_state(void **unused)
         if (ret) {
             assert_int_equal(ret, -EINVAL);
             close_source(&from);
+            assert_true(fcntl(STDIN_FILENO, F_GETFD) >= 0); /* nobody else's descriptor has been closed */
             refusals++;
             continue;
         }
