@@ -38,8 +38,9 @@ void connection_lost(struct ringd_client *client)
     close(client->socket);
     client->socket = -1;
     set_retry(client, true);
-    if (client->was_connected && client->config.state)
+    if (client->restored && client->config.state)
         client->config.state(client->config.ctx, false);
+    client->restored = false;
 }
 
 static int send_message(int fd, const void *message, size_t size, const int *fds, unsigned fd_count)
@@ -152,11 +153,11 @@ int connection_open(struct ringd_client *client)
         return ret;
     }
     set_retry(client, false);
-    if (client->was_connected)
+    if (client->was_restored)
         __atomic_store_n(&client->reconnects, client->reconnects + 1, __ATOMIC_RELAXED);
-    if (client->was_connected && client->config.state)
+    if (client->was_restored && client->config.state)
         client->config.state(client->config.ctx, true);
-    client->was_connected = true;
+    client->restored = client->was_restored = true;
     return 0;
 }
 

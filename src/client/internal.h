@@ -35,8 +35,9 @@ struct ringd_client {
     pthread_mutex_t lock;
     int socket; /* -1: the daemon is away */
     uint32_t serial;
-    bool paused, was_connected;
-    uint64_t reconnects; /* atomic, relaxed */
+    bool paused;
+    bool restored, was_restored; /* the connection has all that the client has; there has been one that had */
+    uint64_t reconnects;         /* atomic, relaxed */
     struct ringd_remote *remotes[RINGD_MSG_DEVICES];
     int mailbox_fd, doorbell;
     struct ringd_mailbox *mailbox;
@@ -58,7 +59,7 @@ uint64_t client_now(void);
 int client_memory_file(const char *name, size_t bytes);
 void client_signal(int fd);
 
-/* events.c part of client.c: hands out what the device has published. No lock but `lock` may be held. */
+/* Hands out what the device has published. No lock but `lock` may be held. */
 void client_deliver(struct ringd_remote *remote);
 
 #endif

@@ -18,7 +18,7 @@ forbid 'src/ringd must not know the VMM or a device model' '#include[ \t]*[<"](v
 forbid 'src/client is for strangers: public headers and its own' '#include[ \t]*"(vmm|devices|ringd|daemon)/' src/client/*.[ch]
 forbid 'src/daemon must not know the VMM' '#include[ \t]*"vmm/' src/daemon/*.[ch]
 forbid 'include/ is public: it includes nothing from src/' '#include[ \t]*"' include/ringd/*.h
-for file in $(find src include bench tests -name '*.[ch]' -o -name '*.S'); do
+for file in $(find src include bench tests examples -name '*.[ch]' -o -name '*.S'); do
 	head -n 1 "$file" | grep -q 'SPDX-License-Identifier: BSD-2-Clause' || {
 		echo "$file: no SPDX line at its head"
 		status=1
