@@ -2,6 +2,7 @@
 /* Synchronous accesses by the mailbox. */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -27,10 +28,16 @@ static bool is_done(const struct ringd_mail *mail, uint64_t request)
     return __atomic_load_n(&mail->done, __ATOMIC_ACQUIRE) == (uint32_t)request;
 }
 
+/* An answer that has not come after this many looks (2 us or so) may wait for our CPU. */
+#define ROUNDS_BEFORE_YIELD 4u
+
 static bool spin(const struct ringd_client *client, const struct ringd_mail *mail, uint64_t request)
 {
     uint64_t until = client_now() + client->config.spin_ns;
+    unsigned rounds = 0;
     do {
+        if (rounds++ >= ROUNDS_BEFORE_YIELD)
+            sched_yield();
         for (unsigned i = 0; i < 16; i++) {
             if (is_done(mail, request))
                 return true;

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -66,20 +67,24 @@ static uint64_t take_pending(struct mailbox *mailbox)
 }
 
 /* The bound on a turn: a client that always has one more request would otherwise have the daemon for itself. */
-#define TURN_ANSWERS 16
+#define TURN_ANSWERS       16
+#define LOOKS_BEFORE_YIELD 32 /* 2 us or so */
 
 void mailbox_serve(struct session *session)
 {
     struct mailbox *mailbox = &session->mailbox;
     uint64_t spin_ns = (uint64_t)session->server->config.spin_us * 1000, until = monotonic_ns() + spin_ns;
-    for (unsigned turns = 0; turns < TURN_ANSWERS;) {
+    for (unsigned turns = 0, looks = 0; turns < TURN_ANSWERS;) {
         if (answer_all(session, take_pending(mailbox))) {
             turns++;
+            looks = 0;
             until = monotonic_ns() + spin_ns;
         } else if (monotonic_ns() >= until) {
             break;
-        } else {
+        } else if (++looks < LOOKS_BEFORE_YIELD) {
             __builtin_ia32_pause();
+        } else {
+            sched_yield(); /* whoever is to ask next may wait for our CPU */
         }
     }
     __atomic_store_n(&mailbox->page->wanted, 1, __ATOMIC_RELAXED);

@@ -3,10 +3,10 @@
 # The example runs its guest to the end, though the daemon is killed under it again and again.
 set -eu
 example=$1 daemon=$2
-[ -r /dev/kvm ] && [ -w /dev/kvm ] || {
+if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
 	echo "skipped: no /dev/kvm"
 	exit 77
-}
+fi
 directory=$(mktemp -d)
 pid=
 finish() {
