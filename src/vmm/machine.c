@@ -39,9 +39,8 @@ static void wire_debugcon(void *ctx, const uint8_t *data, size_t len)
     chardev_write(machine->debugcon, data, len);
 }
 
-static void wire_event(void *ctx, enum ringd_event event, uint64_t value)
+void machine_event(struct machine *machine, enum ringd_event event, uint64_t value)
 {
-    struct machine *machine = ctx;
     struct vm *vm = machine->vm;
     switch (event) {
     case RINGD_EVENT_RESET:
@@ -55,6 +54,11 @@ static void wire_event(void *ctx, enum ringd_event event, uint64_t value)
         vm_request(vm, VM_REQUEST_DEBUG_EXIT);
         break;
     }
+}
+
+static void wire_event(void *ctx, enum ringd_event event, uint64_t value)
+{
+    machine_event(ctx, event, value);
 }
 
 static void wire_log(void *ctx, enum ringd_log_level level, const char *message)
@@ -180,7 +184,14 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     };
     union machine_config config;
     const void *config_ptr = part->configure ? part->configure(machine, &config) : NULL;
-    int ret = reserve_rows(machine, device, ops);
+    int ret = 0;
+    if (machine->remote.client && part->delegate) {
+        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, irqs[0]);
+        ret = proxy ? part->delegate(machine, proxy) : -EMFILE;
+        ops = proxy ? &proxy->ops : ops;
+        config_ptr = proxy;
+    }
+    ret = ret ? ret : reserve_rows(machine, device, ops);
     if (!ret)
         ret = ringd_add(machine->vm->ringd, ops, config_ptr, &wiring, &device->dev);
     if (ret)

@@ -13,6 +13,7 @@
 #include "devices/piix4_pm.h"
 #include "vmm/chardev.h"
 #include "vmm/options.h"
+#include "vmm/remote.h"
 #include "vmm/vm.h"
 
 #define MACHINE_MAX_DEVICES 24u
@@ -66,6 +67,8 @@ struct machine {
     struct pci_sink pci_sink;
     struct pci_slot pci_slots[MACHINE_PCI_SLOTS];
     struct machine_firmware firmware;
+
+    struct remote remote; /* the daemon of --device-model */
 
     struct chardev *serial, *debugcon;
     struct ringd_dev *uart;

@@ -55,9 +55,9 @@ struct nvram_note {
 };
 
 /* What firmware finds in CMOS (SeaBIOS src/hw/rtc.h names the registers). Sizes in the units of each register. */
-static void note_configuration(void *self, void *arg)
+static void note_configuration(const struct machine *machine, void (*note)(void *to, unsigned index, uint8_t value),
+                               void *to)
 {
-    const struct machine *machine = arg;
     const struct memory *memory = &machine->vm->memory;
     uint64_t above_1m = memory->low_size > MEBIBYTE ? (memory->low_size - MEBIBYTE) / KIBIBYTE : 0;
     uint64_t above_16m = memory->low_size > 16 * MEBIBYTE ? (memory->low_size - 16 * MEBIBYTE) / 65536 : 0;
@@ -81,7 +81,45 @@ static void note_configuration(void *self, void *arg)
         {0x5f, machine->vm->vcpu_count - 1},
     };
     for (unsigned i = 0; i < sizeof(notes) / sizeof(notes[0]); i++)
-        mc146818_set_nvram(self, notes[i].index, (uint8_t)notes[i].value);
+        note(to, notes[i].index, (uint8_t)notes[i].value);
+}
+
+static void note_in_model(void *self, void *machine)
+{
+    note_configuration(machine, mc146818_set_nvram, self);
+}
+
+static void note_in_image(void *image, unsigned index, uint8_t value)
+{
+    ((uint8_t *)image)[index] = value;
+}
+
+static void on_rtc_event(void *ctx, uint32_t event, uint64_t value)
+{
+    struct machine *machine = ctx;
+    if (event == RINGD_EVENT_NVRAM && machine->options->rtc_nvram[0])
+        nvram_written(machine, value >> 8 & 0x7f, (uint8_t)value);
+}
+
+static int delegate_rtc(struct machine *machine, struct remote_proxy *proxy)
+{
+    union machine_config config;
+    configure_rtc(machine, &config);
+    struct ringd_config_rtc rtc = {
+        .base = (uint8_t)config.rtc.base,
+        .clock = (uint8_t)config.rtc.clock,
+        .lost_ticks = (uint8_t)config.rtc.lost_ticks,
+        .utc_offset_s = config.rtc.utc_offset_s,
+        .base_ns = config.rtc.base_ns,
+    };
+    memcpy(rtc.nvram, machine->nvram, sizeof(rtc.nvram));
+    note_configuration(machine, note_in_image, rtc.nvram);
+    memcpy(proxy->config, &rtc, sizeof(rtc));
+    proxy->config_bytes = sizeof(rtc);
+    proxy->type = "rtc";
+    proxy->event = on_rtc_event;
+    proxy->ctx = machine;
+    return 0;
 }
 
 /* ---- PCI ---- */
@@ -95,6 +133,40 @@ static void decode_changed(void *ctx, struct pci_function *fn, unsigned window, 
 static void pam_changed(void *ctx, const uint8_t pam[7])
 {
     machine_pam_moved(ctx, pam);
+}
+
+static void on_pci_event(void *ctx, uint32_t event, uint64_t value)
+{
+    struct machine *machine = ctx;
+    uint8_t pam[I440FX_PAM_COUNT];
+    switch (event) {
+    case RINGD_EVENT_RESET:
+        machine_event(machine, RINGD_EVENT_RESET, 0);
+        break;
+    case RINGD_EVENT_PCI_WINDOW:
+        if (value >> 56 == PIIX4_PM_DEVFN)
+            decode_changed(machine, &machine->piix4_pm, value >> 53 & 7, value >> 52 & 1,
+                           value & ((UINT64_C(1) << 52) - 1));
+        break;
+    case RINGD_EVENT_PCI_PAM:
+        for (unsigned i = 0; i < I440FX_PAM_COUNT; i++)
+            pam[i] = (uint8_t)(value >> (8 * i));
+        pam_changed(machine, pam);
+        break;
+    default: /* the PIRQ routing, which nothing here asks for */
+        break;
+    }
+}
+
+static int delegate_pci(struct machine *machine, struct remote_proxy *proxy)
+{
+    const struct ringd_config_pci pci = {.functions = 7};
+    memcpy(proxy->config, &pci, sizeof(pci));
+    proxy->config_bytes = sizeof(pci);
+    proxy->type = "pci-host";
+    proxy->event = on_pci_event;
+    proxy->ctx = machine;
+    return 0;
 }
 
 /* ---- fw_cfg ---- */
@@ -181,15 +253,16 @@ static const void *configure_uart(struct machine *machine, union machine_config 
     }
 
 static const struct machine_part parts[] = {
-    {"rtc", &mc146818_ops, 0x70, IRQ(8), MACHINE_NO_OUTPUT, configure_rtc, OPTION_POST_RTC_DATA, MC146818_DATA},
-    {"pci", &pci_host_ops, PCI_HOST_BASE, NO_IRQ, MACHINE_NO_OUTPUT, configure_pci, OPTION_POST_PCI_DATA,
+    {"rtc", &mc146818_ops, 0x70, IRQ(8), MACHINE_NO_OUTPUT, configure_rtc, delegate_rtc, OPTION_POST_RTC_DATA,
+     MC146818_DATA},
+    {"pci", &pci_host_ops, PCI_HOST_BASE, NO_IRQ, MACHINE_NO_OUTPUT, configure_pci, delegate_pci, OPTION_POST_PCI_DATA,
      PCI_HOST_DATA},
-    {"pm", &piix4_pm_ops, 0, IRQ(9), MACHINE_NO_OUTPUT, NULL, 0, 0},
-    {"serial", &uart16550_ops, SERIAL_PORT, IRQ(4), MACHINE_SERIAL, configure_uart, 0, 0},
-    {"post", &post_code_ops, 0x80, NO_IRQ, MACHINE_NO_OUTPUT, NULL, 0, 0},
-    {"debugcon-e9", &debug_console_ops, DEBUG_CONSOLE_BOCHS_PORT, NO_IRQ, MACHINE_DEBUGCON, NULL, 0, 0},
-    {"fw_cfg", &fw_cfg_ops, FW_CFG_BASE, NO_IRQ, MACHINE_NO_OUTPUT, configure_fw_cfg, 0, 0},
-    {"i8042", &i8042_ops, 0x60, {1, 12}, MACHINE_NO_OUTPUT, NULL, 0, 0},
+    {"pm", &piix4_pm_ops, 0, IRQ(9), MACHINE_NO_OUTPUT, NULL, NULL, 0, 0},
+    {"serial", &uart16550_ops, SERIAL_PORT, IRQ(4), MACHINE_SERIAL, configure_uart, NULL, 0, 0},
+    {"post", &post_code_ops, 0x80, NO_IRQ, MACHINE_NO_OUTPUT, NULL, NULL, 0, 0},
+    {"debugcon-e9", &debug_console_ops, DEBUG_CONSOLE_BOCHS_PORT, NO_IRQ, MACHINE_DEBUGCON, NULL, NULL, 0, 0},
+    {"fw_cfg", &fw_cfg_ops, FW_CFG_BASE, NO_IRQ, MACHINE_NO_OUTPUT, configure_fw_cfg, NULL, 0, 0},
+    {"i8042", &i8042_ops, 0x60, {1, 12}, MACHINE_NO_OUTPUT, NULL, NULL, 0, 0},
 };
 
 static struct ringd_dev *find(const struct machine *machine, const char *label)
@@ -209,10 +282,10 @@ static int report(const char *label, int error)
 static int add_all(struct machine *machine)
 {
     const struct machine_part by_option[] = {
-        {"debugcon", &debug_console_ops, (uint64_t)machine->options->debugcon_port, NO_IRQ, MACHINE_DEBUGCON, NULL, 0,
-         0},
-        {"debug-exit", &debug_exit_ops, (uint64_t)machine->options->debug_exit_port, NO_IRQ, MACHINE_NO_OUTPUT, NULL, 0,
-         0},
+        {"debugcon", &debug_console_ops, (uint64_t)machine->options->debugcon_port, NO_IRQ, MACHINE_DEBUGCON, NULL,
+         NULL, 0, 0},
+        {"debug-exit", &debug_exit_ops, (uint64_t)machine->options->debug_exit_port, NO_IRQ, MACHINE_NO_OUTPUT, NULL,
+         NULL, 0, 0},
     };
     const unsigned fixed = sizeof(parts) / sizeof(parts[0]), all = fixed + sizeof(by_option) / sizeof(by_option[0]);
     for (unsigned i = 0; i < all; i++) {
@@ -247,6 +320,7 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
         return ret;
     machine->uart = find(machine, "serial");
     machine->piix4_pm.owner = find(machine, "pm");
-    ringd_call(find(machine, "rtc"), note_configuration, machine);
+    if (!machine->remote.client) /* else the daemon's RTC was made with them */
+        ringd_call(find(machine, "rtc"), note_in_model, machine);
     return 0;
 }

@@ -28,12 +28,17 @@ struct machine_part {
     enum machine_output output;
     /* Fills in the model's configuration and returns it; NULL: the model's defaults. */
     const void *(*configure)(struct machine *machine, union machine_config *config);
+    /* Makes a proxy for --device-model; NULL: the device is always here. */
+    int (*delegate)(struct machine *machine, struct remote_proxy *proxy);
     unsigned post; /* enum option_post that makes one more region posted, and which */
     unsigned post_region;
 };
 
 /* Makes the device of a row and maps its fixed regions. 0 or -errno. Main thread, before the vCPUs run. */
 int machine_add(struct machine *machine, const struct machine_part *part, struct ringd_dev **out);
+
+/* What a model asks of the machine: reset, power-off. Any thread. */
+void machine_event(struct machine *machine, enum ringd_event event, uint64_t value);
 
 /* The guest has moved a region, or the PAM segments: remembered for machine_apply(). Under the PCI host's lock. */
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr);

@@ -67,6 +67,8 @@ struct run_options {
     int rtc_lost_ticks;       /* enum option_lost_ticks */
     char rtc_nvram[PATH_MAX]; /* empty: none. A copy: in argv it ends at a comma */
 
+    const char *device_model; /* "unix:PATH" of a daemon for RTC and PCI host bridge; NULL: here */
+
     int coalesce; /* enum ringd_backend_kind, not memfd */
     int max_replay_latency_us;
     bool moderation;

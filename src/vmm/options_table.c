@@ -78,6 +78,16 @@ static const char *set_debugcon(void *out, const char *value)
     return check_chardev(value);
 }
 
+static const char *set_device_model(void *out, const char *value)
+{
+    struct run_options *options = out;
+
+    options->device_model = value;
+    if (strncmp(value, "unix:", 5) != 0)
+        return "not unix:PATH";
+    return value[5] ? NULL : "no path after unix:";
+}
+
 static const char *set_vcpu_affinity(void *out, const char *value)
 {
     struct run_options *options = out;
@@ -240,6 +250,11 @@ static const struct option_row run_rows[] = {
      .argument = "KEY=VALUE,...",
      .keys = rtc_keys,
      .help = "the real-time clock (MC146818):"},
+    {.name = "device-model",
+     .type = OPTION_CUSTOM,
+     .argument = "unix:PATH",
+     .set = set_device_model,
+     .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
 
     {.name = "coalesce",
      .type = OPTION_CHOICE,

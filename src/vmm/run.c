@@ -401,6 +401,8 @@ static int make(struct run *run)
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
+    if (!ret && run->options->device_model)
+        ret = remote_open(&run->machine.remote, run->options->device_model, vm->loop);
     ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon);
     return ret ? ret : start(run);
 }
@@ -465,6 +467,7 @@ static void destroy(struct run *run)
     struct vm *vm = &run->vm;
     if (vm->ringd)
         ringd_destroy(vm->ringd);
+    remote_close(&run->machine.remote, vm->loop);
     machine_destroy(&run->machine);
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpus[i]);
