@@ -50,8 +50,8 @@ struct ringd_client_device {
     const int *irq_fds; /* eventfds (irqfds), -1: not connected. They stay the caller's, open until the removal */
     unsigned irq_count;
     int kvm_ring_fd; /* an MMIO2 buffer as the ring, which stays the caller's; -1: a memfd of our own */
-    /* (optional) Called by ringd_client_dispatch() and, before it returns, by the access that caused it. They must not
-     * access the device. */
+    /* (optional) Called by ringd_client_dispatch() and, before it returns, by whatever access, drain, pause or reset
+     * caused it. They must not call the client. */
     void (*event)(void *ctx, uint32_t event, uint64_t value); /* enum ringd_event, enum ringd_daemon_event */
     void (*output)(void *ctx, const uint8_t *data, size_t len);
     void *ctx;

@@ -305,10 +305,19 @@ int ringd_client_access(struct ringd_remote *remote, struct ringd_msg_access *ac
 
 /* ---- the machine ---- */
 
+/* What a drain has caused is handed out before its caller goes on. `lock` is held. */
+static void deliver_all(struct ringd_client *client)
+{
+    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
+        if (client->remotes[i])
+            client_deliver(client->remotes[i]);
+}
+
 int ringd_client_drain(struct ringd_client *client)
 {
     pthread_mutex_lock(&client->lock);
     int ret = ask_device(client, RINGD_MSG_DRAIN, RINGD_MSG_ALL);
+    deliver_all(client);
     pthread_mutex_unlock(&client->lock);
     return ret;
 }
@@ -319,6 +328,7 @@ static int ask_machine(struct ringd_client *client, uint32_t type, bool paused)
     pthread_mutex_lock(&client->lock);
     client->paused = paused;
     int ret = connection_request(client, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), sizeof(reply));
+    deliver_all(client);
     pthread_mutex_unlock(&client->lock);
     return ret;
 }
@@ -431,9 +441,7 @@ void ringd_client_dispatch(struct ringd_client *client)
     (void)done;
     pthread_mutex_lock(&client->lock);
     connection_check(client);
-    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
-        if (client->remotes[i])
-            client_deliver(client->remotes[i]);
+    deliver_all(client);
     pthread_mutex_unlock(&client->lock);
 }
 

@@ -61,9 +61,14 @@ static pid_t spawn(const char *const *args, int *out, int *err)
     pid_t pid = fork();
     assert_true(pid >= 0);
     if (pid == 0) {
-        const char *argv[MAX_ARGS + 3] = {ringvmm, "run"};
+        const char *argv[MAX_ARGS + 5] = {ringvmm, "run"}, *daemon = getenv("RINGVMM_TEST_DEVICE_MODEL");
+        unsigned count = 2;
         for (unsigned i = 0; i < MAX_ARGS && args[i]; i++)
-            argv[i + 2] = args[i];
+            argv[count++] = args[i];
+        if (daemon) {
+            argv[count++] = "--device-model";
+            argv[count] = daemon;
+        }
         int null = open("/dev/null", O_RDONLY);
         dup2(null, 0);
         dup2(pipes[0][1], 1);
