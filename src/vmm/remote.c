@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 static uint64_t proxy_read(void *self, unsigned region, uint64_t offset, unsigned width)
 {
@@ -128,13 +129,27 @@ static void on_client(struct ev_loop *loop, ev_io *io, int events)
     ringd_client_dispatch(io->data);
 }
 
+static bool is_away(int error)
+{
+    return error == -ENOENT || error == -ECONNREFUSED || error == -ENOTCONN;
+}
+
+/* A daemon that is being started anew just now is waited for a moment. */
+#define START_TRIES   20u
+#define START_WAIT_NS 50000000
+
 int remote_open(struct remote *remote, const char *where, struct ev_loop *loop)
 {
     struct ringd_client_config config = {.path = where + strlen("unix:")};
+    const struct timespec wait = {.tv_nsec = START_WAIT_NS};
     int ret = ringd_client_create(&config, &remote->client);
+    for (unsigned i = 0; i < START_TRIES && is_away(ret); i++) {
+        nanosleep(&wait, NULL);
+        ret = ringd_client_create(&config, &remote->client);
+    }
     if (ret) {
         fprintf(stderr, "ringvmm: --device-model '%s': %s%s\n", where, strerror(-ret),
-                ret == -ENOENT || ret == -ECONNREFUSED ? "; start 'ringd --socket PATH' first" : "");
+                is_away(ret) ? "; start 'ringd --socket PATH' first" : "");
         remote->client = NULL;
         return ret;
     }
