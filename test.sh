@@ -54,10 +54,10 @@ suite build
 # are left to the plain build. Warnings are the plain build's too: gcc 12 sees things that are not there in instrumented code.
 say "building with ASan and UBSan"
 build_in build-asan -Db_sanitize=address,undefined -Dwerror=false -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
-suite build-asan --suite unit
+suite build-asan --suite unit --suite daemon
 say "building with TSan"
 build_in build-tsan -Db_sanitize=thread -Dwerror=false -Dfuzz=disabled -Dbench=disabled --buildtype=debugoptimized
-suite build-tsan --suite unit
+suite build-tsan --suite unit --suite daemon
 
 if [ "$long" = 1 ]; then
 	say "clang-tidy"
