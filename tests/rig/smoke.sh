@@ -62,7 +62,7 @@ test_end() {
 	grep -q 'Kernel panic' "$out/stderr" || fail "panic: $(cat "$out/stderr")"
 }
 
-ns_per_tick() { in_rig --icount -- rtc_tick --quick --only floor | sed -n 's/^floor  *\([0-9][0-9]*\)  *[0-9].*/\1/p' | head -n 1; }
+ns_per_tick() { in_rig --icount -- rtc_tick --quick --only floor | sed -n 's/^floor  *\([0-9]*\)\.\([0-9][0-9]*\)  *[0-9].*/\1\2/p' | head -n 1; }
 
 test_icount() {
 	local first second
