@@ -115,7 +115,24 @@ int ringd_unmap(struct ringd_dev *dev, unsigned region);
 
 /* Starts the ring thread. Priority or CPU that is not permitted costs a warning, not an error. -EAGAIN, -ENOMEM. */
 int ringd_start(struct ringd *rd);
-void ringd_stop(struct ringd *rd); /* drains everything, then ends the thread; idempotent */
+void ringd_stop(struct ringd *rd); /* drains everything, then ends the thread, or closes the poll fd; idempotent */
+
+/*
+ * ringd_poll_fd - for a caller with a loop of its own, instead of ringd_start(): an fd to watch for POLLIN. It is
+ * readable while ringd_dispatch() has something to do, level-triggered, and never while paused. It stays the ringd's;
+ * ringd_stop() closes it. A second call returns the same fd. config.cpu and config.priority mean nothing then.
+ * Returns the fd, -EBUSY while the ring thread runs (ringd_start() returns that while there is a poll fd), or -EMFILE,
+ * -ENFILE, -ENOMEM, -ENOSPC.
+ *
+ * ringd_dispatch - serves what is ready: replays rings whose fd or time for a look has come, and calls the models whose
+ * timers are due. It does not wait for anything to become ready, and its work is bounded (16 rings, 64 timers): what is
+ * left keeps the fd readable. The bound on replay latency holds if it is called as soon as the fd is readable. May be
+ * called at any time, by one thread at a time.
+ * Returns how many rings and timers were served, 0 while paused, -EINVAL without a poll fd, -EBUSY while another thread
+ * is in it.
+ */
+int ringd_poll_fd(struct ringd *rd);
+int ringd_dispatch(struct ringd *rd);
 
 /*
  * ringd_read, ringd_write - a synchronous access by a vCPU: drains the device's ring to its end, then does the access.
@@ -196,7 +213,8 @@ int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *
 int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_region_stats *out);
 void ringd_dev_lock_stats(struct ringd_dev *dev, struct ringd_lock_stats *out);
 unsigned ringd_dev_counters(struct ringd_dev *dev, struct ringd_counter *counters, unsigned max);
-uint64_t ringd_thread_wakeups(struct ringd *rd); /* returns from epoll_wait, whatever the cause */
+uint64_t ringd_thread_wakeups(struct ringd *rd); /* returns from epoll_wait, whatever the cause;
+                                                    or calls of ringd_dispatch() */
 
 #ifdef __cplusplus
 }
