@@ -98,10 +98,17 @@ struct ringd_wiring {
 
 /*
  * ringd_add - makes an instance of a model and hosts it; its regions are not mapped yet.
- * Before ringd_start() or while paused. Returns what ops->create() does, -EINVAL, -ENOMEM, -EMFILE.
+ * Before ringd_start() or while paused. Returns what ops->create() does, -EBUSY, -EINVAL, -ENOMEM, -EMFILE.
  */
 int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
               const struct ringd_wiring *wiring, struct ringd_dev **out);
+
+/*
+ * ringd_remove - the opposite: unmaps its regions, drains and destroys its ring, destroys the model. Its interrupt
+ * lines stay as they are. Nobody may use @dev any more. Before ringd_start() or while paused: else -EBUSY, as of
+ * ringd_add().
+ */
+int ringd_remove(struct ringd_dev *dev);
 
 /*
  * ringd_map - gives a region its address, registering a zone when it is posted and the back end has rings; a region

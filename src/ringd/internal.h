@@ -149,7 +149,7 @@ struct ringd {
     uint64_t cycle_most; /* atomic, relaxed: an upper bound of a cycle's length in 2^-32 ns; 0: not known yet */
 
     pthread_mutex_t map_lock;
-    struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* grow only, before the thread runs or while paused */
+    struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* change before a loop runs or while paused */
     unsigned device_count;
     struct ring *rings[RINGD_MAX_RINGS];
     unsigned ring_count;
@@ -220,7 +220,8 @@ void serve_arm_timer(struct ringd *rd);
 /* Takes on rings that the loop does not know of, and gives up all of them. */
 void serve_adopt(struct ringd *rd);
 void serve_release(struct ringd *rd);
-/* No ring's fd is watched until serve_watch_again(). */
+/* The ring's fd is not watched any more; none is until serve_watch_again(). */
+void serve_unwatch(struct ring *ring);
 void serve_unwatch_all(struct ringd *rd);
 void serve_watch_again(struct ringd *rd);
 

@@ -158,14 +158,17 @@ void serve_adopt(struct ringd *rd)
     }
 }
 
+void serve_unwatch(struct ring *ring)
+{
+    if (load_relaxed(&ring->armed))
+        ring->rd->loop_ops->unwatch(ring);
+    store_relaxed(&ring->armed, false);
+}
+
 void serve_unwatch_all(struct ringd *rd)
 {
-    for (unsigned i = 0; i < rd->ring_count; i++) {
-        struct ring *ring = rd->rings[i];
-        if (load_relaxed(&ring->armed))
-            rd->loop_ops->unwatch(ring);
-        store_relaxed(&ring->armed, false);
-    }
+    for (unsigned i = 0; i < rd->ring_count; i++)
+        serve_unwatch(rd->rings[i]);
 }
 
 void serve_watch_again(struct ringd *rd)
