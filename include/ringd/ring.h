@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
+
+RINGD_API_BEGIN
+
 #define RINGD_RING_BYTES 4096u /* KVM's PAGE_SIZE on x86 */
 
 struct ringd_ring_entry {
@@ -47,5 +51,7 @@ struct ringd_ring_page {
  * a ring whose indices are out of range. Never blocks.
  */
 int ringd_ring_push(struct ringd_ring_page *page, uint64_t addr, uint32_t pio, const void *data, uint32_t len);
+
+RINGD_API_END
 
 #endif

@@ -18,12 +18,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
 #include <ringd/device.h>
 #include <ringd/ring.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+RINGD_API_BEGIN
 
 struct ringd;     /* a ring thread and its devices */
 struct ringd_dev; /* a device hosted by it */
@@ -35,6 +34,11 @@ enum ringd_backend_kind {
     RINGD_BACKEND_MEMFD, /* a ring per device in shared memory, eventfd; the caller is the producer */
     RINGD_BACKEND_OFF,   /* no rings: every access is synchronous */
 };
+
+#define RINGD_VERSION "0.1.0" /* of these headers */
+
+/* The library's own version, "0.1.0": semantic versioning, docs/libringd.md. Static storage. */
+const char *ringd_version(void);
 
 /* "auto", "mmio2", "v1", "memfd", "off". */
 const char *ringd_backend_name(enum ringd_backend_kind kind);
@@ -223,7 +227,6 @@ unsigned ringd_dev_counters(struct ringd_dev *dev, struct ringd_counter *counter
 uint64_t ringd_thread_wakeups(struct ringd *rd); /* returns from epoll_wait, whatever the cause;
                                                     or calls of ringd_dispatch() */
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
+
 #endif

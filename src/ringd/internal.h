@@ -18,9 +18,9 @@
 
 #include <ringd/ringd.h>
 
+#include "common/cycles.h"
 #include "ringd/backend.h"
 #include "ringd/cursor.h"
-#include "ringd/cycles.h"
 #include "ringd/histogram.h"
 #include "ringd/lock.h"
 #include "ringd/moderation.h"

@@ -16,6 +16,11 @@ const struct backend_ops *backend_find(enum ringd_backend_kind kind)
     return NULL;
 }
 
+const char *ringd_version(void)
+{
+    return RINGD_VERSION;
+}
+
 const char *ringd_backend_name(enum ringd_backend_kind kind)
 {
     switch (kind) {
