@@ -23,9 +23,9 @@ struct ringd_ring_entry {
     uint8_t data[8];
 };
 
-struct ringd_ring_page {
-    uint32_t first; /* next to be read; stored by the consumer with release order */
-    uint32_t last;  /* next to be written; stored by the producer with release order */
+__extension__ struct ringd_ring_page { /* C++ has no array without a size, its compilers do */
+    uint32_t first;                    /* next to be read; stored by the consumer with release order */
+    uint32_t last;                     /* next to be written; stored by the producer with release order */
     struct ringd_ring_entry entries[];
 };
 
