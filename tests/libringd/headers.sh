@@ -12,8 +12,8 @@ warnings="-Wall -Wextra -Wpedantic -Werror"
 kernel="linux/kvm.h linux/pci_regs.h linux/pci.h linux/qemu_fw_cfg.h linux/virtio_pci.h"
 cpp=$(command -v c++ || true)
 
-# source HEADER... - a translation unit that includes these
-source() {
+# unit HEADER... - a translation unit that includes these
+unit() {
 	for header in "$@"; do
 		echo "#include <$header>"
 	done
@@ -26,7 +26,7 @@ headers=$(cd include && ls ringd/*.h ringd/models/*.h)
 for header in $headers; do
 	for others in "" "$kernel"; do
 		# shellcheck disable=SC2086
-		source $others "$header" "$header" >"$work/one.c"
+		unit $others "$header" "$header" >"$work/one.c"
 		# shellcheck disable=SC2086
 		"$@" -std=c11 $warnings -Iinclude -fsyntax-only "$work/one.c"
 		checked=$((checked + 1))
