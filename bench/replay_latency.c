@@ -19,10 +19,10 @@
 #include <ringd/ringd.h>
 
 #include "clock.h"
+#include "common/cycles.h"
 #include "host.h"
 #include "latency_guest.h"
 #include "options.h"
-#include "ringd/cycles.h"
 #include "ringd/histogram.h"
 #include "runner.h"
 

@@ -16,9 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include <ringd/api.h>
+
+RINGD_API_BEGIN
 
 enum ringd_space {
     RINGD_PIO,  /* x86 I/O ports, 0 to 0xffff */
@@ -137,7 +137,6 @@ struct ringd_device_ops {
     unsigned (*counters)(void *self, struct ringd_counter *counters, unsigned max);
 };
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
+
 #endif

@@ -100,10 +100,16 @@ static void dev_free(struct ringd_dev *dev)
     free(dev);
 }
 
+/* Devices come and go only while no loop and no vCPU can be in one. */
+static bool loop_may_run(const struct ringd *rd)
+{
+    return (rd->running || rd->poll_fd >= 0) && load_relaxed(&rd->frozen_at) == RINGD_NEVER;
+}
+
 int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
               const struct ringd_wiring *wiring, struct ringd_dev **out)
 {
-    int ret = check_ops(ops);
+    int ret = loop_may_run(rd) ? -EBUSY : check_ops(ops);
     if (ret)
         return ret;
     if (rd->device_count == RINGD_MAX_DEVICES)
@@ -156,6 +162,48 @@ void dev_destroy(struct ringd_dev *dev)
     for (unsigned i = 0; i < dev->ops->region_count; i++)
         ringd_unmap(dev, i);
     dev_free(dev);
+}
+
+static void forget_device(struct ringd *rd, const struct ringd_dev *dev)
+{
+    for (unsigned i = 0; i < rd->device_count; i++) {
+        if (rd->devices[i] == dev) {
+            rd->device_count--;
+            memmove(&rd->devices[i], &rd->devices[i + 1], (rd->device_count - i) * sizeof(rd->devices[0]));
+        }
+    }
+}
+
+static void forget_ring(struct ringd *rd, const struct ring *ring)
+{
+    for (unsigned i = 0; i < rd->ring_count; i++) {
+        if (rd->rings[i] == ring) {
+            rd->ring_count--;
+            memmove(&rd->rings[i], &rd->rings[i + 1], (rd->ring_count - i) * sizeof(rd->rings[0]));
+        }
+    }
+}
+
+int ringd_remove(struct ringd_dev *dev)
+{
+    struct ringd *rd = dev->rd;
+    struct ring *ring = dev->ring && !dev->ring->shared ? dev->ring : NULL;
+    if (loop_may_run(rd))
+        return -EBUSY;
+    for (unsigned i = 0; i < dev->ops->region_count; i++)
+        ringd_unmap(dev, i);
+    pthread_mutex_lock(&rd->map_lock);
+    lock_take(&rd->timer_lock);
+    forget_device(rd, dev);
+    forget_ring(rd, ring);
+    lock_leave(&rd->timer_lock);
+    pthread_mutex_unlock(&rd->map_lock);
+    if (ring) {
+        serve_unwatch(ring);
+        ring_destroy(ring);
+    }
+    dev_free(dev);
+    return 0;
 }
 
 /* map_lock held. Does a posted region of any device lie over this range? */

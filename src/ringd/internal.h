@@ -6,7 +6,7 @@
  *   2. v1's ring lock      consumer of the VM-wide ring (struct ring.own_lock)
  *   3. a device's lock     the model, and on mmio2 and memfd the consumer of its ring
  *   4. rd->timer_lock      the timer queue and what the timerfd is set to
- *      rd->request_lock    stop and park requests to the ring thread; held with no other lock
+ *      rd->request_lock    stop and park requests to the loop; held with no other lock, but over timer_lock
  *
  * Each field below names its lock, or its memory order where several threads meet without one.
  */
@@ -18,9 +18,9 @@
 
 #include <ringd/ringd.h>
 
+#include "common/cycles.h"
 #include "ringd/backend.h"
 #include "ringd/cursor.h"
-#include "ringd/cycles.h"
 #include "ringd/histogram.h"
 #include "ringd/lock.h"
 #include "ringd/moderation.h"
@@ -90,9 +90,10 @@ struct ring {
     uint64_t full_seen;      /* full_exits at the last look */
     uint64_t looks_put_off;  /* written by vCPUs, for statistics */
 
-    /* The ring thread's own. */
+    /* The loop's own: the ring thread's, or whoever calls ringd_dispatch(). */
     struct moderation moderation;
-    ev_io io;
+    bool adopted; /* the loop knows of it */
+    ev_io io;     /* the ring thread's */
 };
 
 /* What is known of a posted region's writes. Under the device's lock. */
@@ -132,6 +133,12 @@ struct ringd_dev {
     uint64_t *deadlines;                /* under rd->timer_lock; RINGD_NEVER: not set */
 };
 
+/* How a loop watches a ring's fd. */
+struct loop_ops {
+    bool (*watch)(struct ring *ring); /* false: the kernel has no memory for it */
+    void (*unwatch)(struct ring *ring);
+};
+
 struct ringd {
     struct ringd_config config;
     const struct backend_ops *backend; /* NULL: off */
@@ -142,7 +149,7 @@ struct ringd {
     uint64_t cycle_most; /* atomic, relaxed: an upper bound of a cycle's length in 2^-32 ns; 0: not known yet */
 
     pthread_mutex_t map_lock;
-    struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* grow only, before the thread runs or while paused */
+    struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* change before a loop runs or while paused */
     unsigned device_count;
     struct ring *rings[RINGD_MAX_RINGS];
     unsigned ring_count;
@@ -153,7 +160,8 @@ struct ringd {
     uint64_t clock_skew; /* atomic, relaxed: CLOCK_MONOTONIC minus machine time; changes only while paused */
     uint64_t frozen_at;  /* atomic, relaxed: machine time of the pause, or RINGD_NEVER while running */
 
-    struct ev_loop *loop; /* the ring thread's once it runs */
+    const struct loop_ops *loop_ops; /* of the loop that runs, or ran last */
+    struct ev_loop *loop;            /* the ring thread's once it runs; NULL: never started */
     ev_io timer_io;
     ev_prepare prepare;
     ev_check check;
@@ -164,10 +172,12 @@ struct ringd {
 
     pthread_mutex_t request_lock; /* guards: */
     pthread_cond_t request_cond;
-    bool ready;  /* the thread has its rings */
-    bool stop;   /* the thread is to end */
-    bool park;   /* the thread is to stand still */
-    bool parked; /* and does */
+    bool ready;       /* the thread has its rings */
+    bool stop;        /* the thread is to end */
+    bool park;        /* the loop is to stand still */
+    bool parked;      /* the thread does */
+    bool dispatching; /* a call of ringd_dispatch() is under way */
+    int poll_fd;      /* the caller's own loop; -1: none. Changes with no call under way */
 };
 
 #define load_relaxed(p)     __atomic_load_n((p), __ATOMIC_RELAXED)
@@ -195,16 +205,36 @@ void clock_init(struct ringd *rd);
 /* timer.c */
 int timer_init(struct ringd *rd);
 void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns);
-/* Calls the models whose timers are due. Ring thread, no lock held. */
-void timer_run(struct ringd *rd);
+/* Calls the models whose timers are due; returns how many. The loop, no lock held. */
+unsigned timer_run(struct ringd *rd);
 /* Sets the timerfd to the earliest of the device timers and the rings' looks. Any thread; timer_lock is held. */
 void timer_arm(struct ringd *rd);
 
-/* thread.c */
-int thread_init(struct ringd *rd);
+/* serve.c: the loop, or with the loop standing still; no lock held but request_lock. */
+/* The ring's fd has become ready. */
+void serve_woken(struct ring *ring);
+/* The timerfd has: looks and device timers that are due. Returns how many. */
+unsigned serve_timer(struct ringd *rd);
+/* Before the loop sleeps: sets the timerfd for what comes next. */
+void serve_arm_timer(struct ringd *rd);
+/* Takes on rings that the loop does not know of, and gives up all of them. */
+void serve_adopt(struct ringd *rd);
+void serve_release(struct ringd *rd);
+/* The ring's fd is not watched any more; none is until serve_watch_again(). */
+void serve_unwatch(struct ring *ring);
+void serve_unwatch_all(struct ringd *rd);
+void serve_watch_again(struct ringd *rd);
+
+/* thread.c; for a ring thread that runs */
 void thread_destroy(struct ringd *rd);
-/* Waits until the ring thread stands still outside any model, or lets it run again. Nothing when it is not running. */
+void thread_stop(struct ringd *rd);
+/* Waits until it stands still outside any model, or lets it run again; request_lock held, `park` set or taken back. */
 void thread_park(struct ringd *rd);
 void thread_unpark(struct ringd *rd);
+
+/* dispatch.c; the same for the caller's own loop */
+void dispatch_stop(struct ringd *rd);
+void dispatch_park(struct ringd *rd);
+void dispatch_unpark(struct ringd *rd);
 
 #endif

@@ -16,6 +16,11 @@ const struct backend_ops *backend_find(enum ringd_backend_kind kind)
     return NULL;
 }
 
+const char *ringd_version(void)
+{
+    return RINGD_VERSION;
+}
+
 const char *ringd_backend_name(enum ringd_backend_kind kind)
 {
     switch (kind) {
@@ -35,7 +40,8 @@ const char *ringd_backend_name(enum ringd_backend_kind kind)
 
 static int check_config(const struct ringd_config *config)
 {
-    if (config->backend == RINGD_BACKEND_AUTO || config->priority < 0 || config->priority > 99)
+    if ((config->backend != RINGD_BACKEND_OFF && !backend_find(config->backend)) || config->priority < 0 ||
+        config->priority > 99)
         return -EINVAL;
     if (config->max_replay_latency_ns && config->max_replay_latency_ns < RINGD_LEAST_MAX_REPLAY_LATENCY_NS)
         return -EINVAL;
@@ -59,15 +65,13 @@ int ringd_create(const struct ringd_config *config, struct ringd **out)
     rd->base = cycles_base();
     rd->frozen_at = RINGD_NEVER;
     rd->clock_skew = rd->base.ns;
-    rd->timerfd = -1;
+    rd->timerfd = rd->poll_fd = -1;
     pthread_mutex_init(&rd->map_lock, NULL);
     pthread_mutex_init(&rd->request_lock, NULL);
     pthread_cond_init(&rd->request_cond, NULL);
 
     clock_init(rd);
     ret = timer_init(rd);
-    if (!ret)
-        ret = thread_init(rd);
     struct ring *ring;
     if (!ret && rd->backend && rd->backend->shared)
         ret = ring_create(rd, ringd_backend_name(config->backend), NULL, &ring);
@@ -86,6 +90,8 @@ void ringd_destroy(struct ringd *rd)
     for (unsigned i = 0; i < rd->ring_count; i++)
         ring_destroy(rd->rings[i]);
     thread_destroy(rd);
+    if (rd->poll_fd >= 0)
+        close(rd->poll_fd);
     if (rd->timerfd >= 0)
         close(rd->timerfd);
     pthread_mutex_destroy(&rd->map_lock);
@@ -125,11 +131,48 @@ static void op_reset(const struct ringd_dev *dev)
     dev->ops->reset(dev->self);
 }
 
+/* Makes the loop stand still, whoever runs it: no timer is in flight after this, and nothing new is started, by a loop
+ * that is started later neither. */
+static void park(struct ringd *rd)
+{
+    pthread_mutex_lock(&rd->request_lock);
+    rd->park = true;
+    if (rd->running)
+        thread_park(rd);
+    else if (rd->poll_fd >= 0)
+        dispatch_park(rd);
+    pthread_mutex_unlock(&rd->request_lock);
+}
+
+/* It re-arms the timerfd before it sleeps. */
+static void unpark(struct ringd *rd)
+{
+    pthread_mutex_lock(&rd->request_lock);
+    rd->park = false;
+    if (rd->running)
+        thread_unpark(rd);
+    else if (rd->poll_fd >= 0)
+        dispatch_unpark(rd);
+    pthread_mutex_unlock(&rd->request_lock);
+}
+
+void ringd_stop(struct ringd *rd)
+{
+    if (!rd->running && rd->poll_fd < 0)
+        return;
+    ringd_drain(rd);
+    if (rd->running)
+        thread_stop(rd);
+    else
+        dispatch_stop(rd);
+    ringd_drain(rd); /* what came while the loop ended */
+}
+
 void ringd_pause(struct ringd *rd)
 {
     if (load_relaxed(&rd->frozen_at) != RINGD_NEVER)
         return;
-    thread_park(rd); /* no timer is in flight after this, and the thread starts nothing new */
+    park(rd);
     ringd_drain(rd);
     for_each_device(rd, op_pause);
     store_relaxed(&rd->frozen_at, machine_time(rd));
@@ -143,7 +186,7 @@ void ringd_resume(struct ringd *rd)
     store_relaxed(&rd->clock_skew, monotonic_ns() - frozen);
     store_relaxed(&rd->frozen_at, RINGD_NEVER);
     for_each_device(rd, op_resume);
-    thread_unpark(rd); /* it re-arms its timerfd before it sleeps */
+    unpark(rd);
 }
 
 void ringd_reset(struct ringd *rd)

@@ -75,11 +75,12 @@ static uint64_t earliest(struct ringd *rd, struct ringd_dev **dev, unsigned *tim
     return least;
 }
 
-void timer_run(struct ringd *rd)
+unsigned timer_run(struct ringd *rd)
 {
     uint64_t now = machine_time(rd);
     /* Each timer at most once a run: a model that re-arms into the past does not keep the thread from its rings. */
-    for (unsigned i = 0; i < RINGD_MAX_DEVICES; i++) {
+    unsigned ran = 0;
+    for (; ran < RINGD_MAX_DEVICES; ran++) {
         struct ringd_dev *dev = NULL;
         unsigned timer = 0;
         lock_take(&rd->timer_lock);
@@ -88,11 +89,12 @@ void timer_run(struct ringd *rd)
             dev->deadlines[timer] = RINGD_NEVER;
         lock_leave(&rd->timer_lock);
         if (!due)
-            return;
+            break;
         lock_take(&dev->lock);
         dev->ops->timer(dev->self, timer);
         lock_leave(&dev->lock);
     }
+    return ran;
 }
 
 void timer_arm(struct ringd *rd)

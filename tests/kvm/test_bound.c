@@ -15,8 +15,8 @@
 
 #include <cmocka.h>
 
+#include "common/cycles.h"
 #include "hosted.h"
-#include "ringd/cycles.h"
 
 #define PORT         0x300u
 #define PACED_WRITES 1500u

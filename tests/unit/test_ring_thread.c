@@ -336,6 +336,51 @@ static void added_while_paused(void **state)
     assert_int_equal(counter.value, 1);
 }
 
+static uint64_t polls_in(uint64_t ns)
+{
+    uint64_t before = ringd_thread_wakeups(rd);
+    sleep_ns(ns);
+    return ringd_thread_wakeups(rd) - before;
+}
+
+/* Devices that come and go under the thread: what it watches must follow, over reused fds too. */
+static void removed(void **state)
+{
+    (void)state;
+    assert_int_equal(ringd_start(rd), 0);
+    assert_int_equal(ringd_remove(devs[1]), -EBUSY);
+    for (unsigned i = 1; i <= 20; i++) {
+        static struct recorder extra;
+        struct ringd_dev *dev;
+        struct ringd_ring_page *ring;
+        int event;
+        uint64_t one = 1, end = clock_ns() + PATIENT;
+        uint8_t value = 7;
+        struct ringd_counter counter = {0};
+        memset(&extra, 0, sizeof(extra));
+        ringd_pause(rd);
+        assert_int_equal(ringd_add(rd, &recorder_ops, &extra, NULL, &dev), 0);
+        assert_int_equal(ringd_map(dev, INDEX, 0x170), 0);
+        assert_int_equal(ringd_memfd_ring(dev, &ring, NULL, &event), 0);
+        ringd_resume(rd);
+        if (ringd_ring_push(ring, 0x170, 1, &value, 1) > 0) /* else the thread sees it as it adopts the ring */
+            assert_int_equal(write(event, &one, sizeof(one)), sizeof(one));
+        while (!counter.value && clock_ns() < end)
+            ringd_dev_counters(dev, &counter, 1);
+        assert_int_equal(counter.value, 1);
+        if (i % 2) /* with a wake-up on its way */
+            (void)!write(event, &one, sizeof(one));
+        ringd_pause(rd);
+        assert_int_equal(ringd_remove(dev), 0);
+        assert_int_equal(extra.destroyed, 1);
+        ringd_resume(rd);
+        push(PORT, i);
+        assert_true(comes_to(i));
+    }
+    sleep_ns(20 * MS);
+    assert_true(polls_in(200 * MS) <= 2);
+}
+
 /* A machine may be started standing still; nothing but the resumption wakes the thread for its timers then. */
 static void paused_before_the_start(void **state)
 {
@@ -379,13 +424,6 @@ static void interrupts(void **state)
         assert_int_equal(edges(0), cases[i].edges[0]);
         assert_int_equal(edges(1), cases[i].edges[1]);
     }
-}
-
-static uint64_t polls_in(uint64_t ns)
-{
-    uint64_t before = ringd_thread_wakeups(rd);
-    sleep_ns(ns);
-    return ringd_thread_wakeups(rd) - before;
 }
 
 /* A machine that does nothing costs nothing. */
@@ -526,6 +564,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(greedy_timer, setup, teardown),
         cmocka_unit_test_setup_teardown(pausing, setup, teardown),
         cmocka_unit_test_setup_teardown(added_while_paused, setup, teardown),
+        cmocka_unit_test_setup_teardown(removed, setup, teardown),
         cmocka_unit_test_setup_teardown(paused_before_the_start, setup, teardown),
         cmocka_unit_test_setup_teardown(interrupts, setup, teardown),
         cmocka_unit_test_setup_teardown(silence, setup, teardown),
