@@ -10,7 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "ringd/cycles.h"
+#include "common/cycles.h"
 
 #define MEMORY_BYTES 4096u
 #define PACE_PORT    0x10u /* an IN here waits for the next write's time */

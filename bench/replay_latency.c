@@ -18,10 +18,11 @@
 
 #include <ringd/ringd.h>
 
+#include "clock.h"
+#include "common/cycles.h"
 #include "host.h"
 #include "latency_guest.h"
 #include "options.h"
-#include "ringd/cycles.h"
 #include "ringd/histogram.h"
 #include "runner.h"
 
@@ -29,9 +30,9 @@ enum { OPT_BOUND, OPT_IDLE, OPT_PACED, OPT_STORM, OPT_BACKEND, OPT_MODERATION, O
 
 static const struct bench_option options[] = {
     [OPT_BOUND] = {"max-replay-latency", "US", "the bound in microseconds (default 1000)"},
-    [OPT_IDLE] = {"idle", "N", "writes of the idle guest, one every 20 ms (default 100)"},
-    [OPT_PACED] = {"paced", "N", "writes of the paced guest, one every millisecond (default 2000)"},
-    [OPT_STORM] = {"storm", "N", "writes of the storm (default 200000)"},
+    [OPT_IDLE] = {"idle", "N", "writes of the idle guest, one every 20 ms (default 100; 0: not run)"},
+    [OPT_PACED] = {"paced", "N", "writes of the paced guest, one every millisecond (default 2000; 0: not run)"},
+    [OPT_STORM] = {"storm", "N", "writes of the storm (default 200000; 0: not run)"},
     [OPT_BACKEND] = {"backend", "NAME", "mmio2, v1 or memfd only (default: all that the host has)"},
     [OPT_MODERATION] = {"moderation", "on|off", "off: every notification wakes the thread (default on)"},
     [OPT_PRIORITY] = {"priority", "N", "SCHED_FIFO priority of the ring thread (default 0: ordinary)"},
@@ -119,6 +120,7 @@ struct session {
     int priority;
     const char *json;
     double khz;
+    bool instructions; /* the clock counts them: a microsecond of it is a k-instruction */
 };
 
 struct outcome {
@@ -206,6 +208,7 @@ static int measure(const struct session *session, int kvm_fd, int kind, unsigned
 
 /* ---- what is shown ---- */
 
+/* Microseconds; where the clock counts instructions the same number is k-instructions. */
 static double us(const struct session *session, double cycles)
 {
     return cycles * 1000 / session->khz;
@@ -214,35 +217,39 @@ static double us(const struct session *session, double cycles)
 static void print_row(const struct session *session, FILE *out, int kind, unsigned pattern, const struct outcome *o)
 {
     const struct histogram *h = &o->probe.latency;
-    fprintf(out, "%-6s %-6s %8llu %9.1f %9.1f %9.1f %9.1f %9.1f %7llu %9.2f %6llu %9.0f %-6s\n",
+    fprintf(out, "%-6s %-6s %8llu %9.1f %9.1f %9.1f %9.1f %9.1f %7llu %9.2f %6llu %9.0f %9llu %9llu %-6s\n",
             ringd_backend_name((enum ringd_backend_kind)kind), patterns[pattern].name, (unsigned long long)h->count,
             us(session, h->count ? (double)h->min : 0), us(session, (double)histogram_quantile(h, 0.5)),
             us(session, (double)histogram_quantile(h, 0.99)), us(session, (double)histogram_quantile(h, 0.999)),
             us(session, (double)h->max), (unsigned long long)o->probe.late,
             o->ring.batches ? (double)o->ring.entries / (double)o->ring.batches : 0, (unsigned long long)o->full,
-            (double)o->thread_wakeups / o->seconds, o->ring.state);
+            (double)o->thread_wakeups / o->seconds, (unsigned long long)o->ring.wakeups,
+            (unsigned long long)o->ring.looks, o->ring.state);
 }
 
 static json_t *row_json(const struct session *session, const struct outcome *o)
 {
     const struct histogram *h = &o->probe.latency;
-    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f}", "writes", (json_int_t)h->count, "min_us",
-                     us(session, h->count ? (double)h->min : 0), "p50_us",
+    return json_pack("{s:I, s:f, s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:I, s:I, s:s}", "writes",
+                     (json_int_t)h->count, "min_us", us(session, h->count ? (double)h->min : 0), "p50_us",
                      us(session, (double)histogram_quantile(h, 0.5)), "p99_us",
                      us(session, (double)histogram_quantile(h, 0.99)), "p999_us",
                      us(session, (double)histogram_quantile(h, 0.999)), "max_us", us(session, (double)h->max), "late",
                      (json_int_t)o->probe.late, "batches", (json_int_t)o->ring.batches, "full", (json_int_t)o->full,
-                     "thread_wakeups_per_second", (double)o->thread_wakeups / o->seconds);
+                     "thread_wakeups_per_second", (double)o->thread_wakeups / o->seconds, "wakeups",
+                     (json_int_t)o->ring.wakeups, "looks", (json_int_t)o->ring.looks, "state", o->ring.state);
 }
 
 static int run_all(const struct session *session, int kvm_fd, FILE *out, json_t *backends)
 {
     static const int kinds[] = {RINGD_BACKEND_MMIO2, RINGD_BACKEND_V1, RINGD_BACKEND_MEMFD};
     int status = 0, shown = 0;
-    fprintf(out, "Time from a posted write to its replay, us; bound %u us, moderation %s\n", session->bound_us,
-            session->moderation ? "on" : "off");
-    fprintf(out, "%-6s %-6s %8s %9s %9s %9s %9s %9s %7s %9s %6s %9s %-6s\n", "Ring", "Guest", "Writes", "min", "p50",
-            "p99", "p99.9", "max", "late", "Batch", "Full", "Wakes/s", "State");
+    const char *unit = session->instructions ? "k-instructions" : "us";
+    fprintf(out, "%s from a posted write to its replay%s; bound %u %s, moderation %s\n",
+            session->instructions ? "K-instructions" : "Time", session->instructions ? "" : ", us", session->bound_us,
+            unit, session->moderation ? "on" : "off");
+    fprintf(out, "%-6s %-6s %8s %9s %9s %9s %9s %9s %7s %9s %6s %9s %9s %9s %-6s\n", "Ring", "Guest", "Writes", "min",
+            "p50", "p99", "p99.9", "max", "late", "Batch", "Full", "Wakes/s", "Wake-ups", "Looks", "State");
     for (unsigned i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         struct ringd_probe_result result;
         if (session->only != RINGD_BACKEND_AUTO && session->only != kinds[i])
@@ -254,6 +261,8 @@ static int run_all(const struct session *session, int kvm_fd, FILE *out, json_t 
         }
         json_t *rows = json_object();
         for (unsigned j = 0; j < PATTERNS; j++) {
+            if (!session->counts[j])
+                continue;
             struct outcome *o = calloc(1, sizeof(*o));
             int ret = o ? measure(session, kvm_fd, kinds[i], j, o) : -ENOMEM;
             if (ret) {
@@ -299,7 +308,7 @@ static void parse_options(int argc, char **argv, struct session *session)
         case OPT_STORM:
             for (unsigned i = 0; i < PATTERNS; i++)
                 if (patterns[i].option == option)
-                    session->counts[i] = bench_option_number(patterns[i].name, value, 1, 100000000);
+                    session->counts[i] = bench_option_number(patterns[i].name, value, 0, 100000000);
             break;
         case OPT_BACKEND:
             session->only = parse_backend(value);
@@ -317,6 +326,11 @@ static void parse_options(int argc, char **argv, struct session *session)
             break;
         }
     }
+    uint64_t writes = 0;
+    for (unsigned i = 0; i < PATTERNS; i++)
+        writes += session->counts[i];
+    if (!writes)
+        errx(BENCH_EXIT_USAGE, "--idle, --paced and --storm are all 0: nothing is left to run");
 }
 
 int main(int argc, char **argv)
@@ -327,15 +341,17 @@ int main(int argc, char **argv)
     parse_options(argc, argv, &session);
     struct bench_tsc tsc;
     bench_tsc_begin(&tsc);
-    session.khz = bench_tsc_khz(&tsc);
+    session.instructions = bench_clock_counts_instructions();
+    session.khz = session.instructions ? BENCH_INSTRUCTION_KHZ : bench_tsc_khz(&tsc);
     int kvm_fd = open("/dev/kvm", O_RDWR | O_CLOEXEC); /* without it, memfd is what there is */
     FILE *out = session.json && !strcmp(session.json, "-") ? stderr : stdout;
     json_t *backends = json_object();
     int status = run_all(&session, kvm_fd, out, backends);
     if (session.json) {
-        json_t *root = json_pack("{s:s, s:i, s:b, s:o, s:o}", "benchmark", "replay_latency", "max_replay_latency_us",
-                                 (int)session.bound_us, "moderation", session.moderation, "host", bench_host_json(""),
-                                 "backends", backends);
+        json_t *root =
+            json_pack("{s:s, s:s, s:i, s:b, s:o, s:o}", "benchmark", "replay_latency", "clock",
+                      session.instructions ? "instructions" : "time", "max_replay_latency_us", (int)session.bound_us,
+                      "moderation", session.moderation, "host", bench_host_json(""), "backends", backends);
         if (bench_write_json(root, session.json))
             status = BENCH_EXIT_FAILED;
         json_decref(root);

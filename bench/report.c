@@ -3,6 +3,7 @@
 
 #include <err.h>
 #include <math.h>
+#include <stdarg.h>
 #include <stdlib.h>
 
 #include "host.h"
@@ -13,8 +14,8 @@ static const struct ratio {
     const char *meaning;
     size_t above, below, column;
 } ratios[] = {
-    {"qemu_pc_over_ringvmm", "ns per tick, QEMU pc / ringvmm", VARIANT_ID_QEMU_PC, VARIANT_ID_RINGVMM, SERIES_TICK},
-    {"ringvmm_over_floor", "ns per tick, ringvmm / floor", VARIANT_ID_RINGVMM, VARIANT_ID_FLOOR, SERIES_TICK},
+    {"qemu_pc_over_ringvmm", "a tick, QEMU pc / ringvmm", VARIANT_ID_QEMU_PC, VARIANT_ID_RINGVMM, SERIES_TICK},
+    {"ringvmm_over_floor", "a tick, ringvmm / floor", VARIANT_ID_RINGVMM, VARIANT_ID_FLOOR, SERIES_TICK},
     {"write_off_over_coalesced", "avg cost of a write, off / coalesced", VARIANT_ID_RINGVMM_OFF, VARIANT_ID_RINGVMM,
      SERIES_WRITE_AVG},
     {"write_off_over_coalesced_p50", "p50 cost of a write, off / coalesced", VARIANT_ID_RINGVMM_OFF, VARIANT_ID_RINGVMM,
@@ -78,16 +79,39 @@ static struct cost cost_of(const struct report *report, const struct series *ser
     };
 }
 
-static void heading(FILE *out, bool bold, const char *text)
+static const char *unit(const struct report *report)
 {
-    (void)fprintf(out, "\n%s%s%s\n", bold ? "\033[1m" : "", text, bold ? "\033[m" : "");
+    return report->instructions ? "k-instructions" : "ns";
+}
+
+/* A time in the unit of the tables, @width wide. Where the clock counts instructions, a nanosecond of it is one. */
+static void cell(const struct report *report, FILE *out, int width, double ns)
+{
+    (void)fprintf(out, " %*.*f", width, report->instructions ? 3 : 0, report->instructions ? ns / 1e3 : ns);
+}
+
+static __attribute__((format(printf, 3, 4))) void heading(FILE *out, bool bold, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    (void)fputs(bold ? "\n\033[1m" : "\n", out);
+    (void)vfprintf(out, format, args);
+    (void)fputs(bold ? "\033[m\n" : "\n", out);
+    va_end(args);
+}
+
+static void exits_cell(FILE *out, int width, double exits)
+{
+    (void)(isnan(exits) ? fprintf(out, " %*s", width, "-") : fprintf(out, " %*.5f", width, exits));
 }
 
 static void tick_table(const struct report *report, FILE *out, bool bold)
 {
-    heading(out, bold, "Time per tick (median of the rounds) and returns from KVM_RUN");
-    (void)fprintf(out, "%-14s %10s %10s %10s %10s %12s %14s\n", "Variant", "ns/tick", "min", "max", "mean",
-                  "exits/tick", "from outside");
+    heading(out, bold, "%s per tick (median of the rounds) and returns from KVM_RUN",
+            report->instructions ? "K-instructions" : "Time");
+    (void)fprintf(out, "%-14s %10s %10s %10s %10s %12s %14s\n", "Variant",
+                  report->instructions ? "k-ins/tick" : "ns/tick", "min", "max", "mean", "exits/tick", "from outside");
     for (size_t i = 0; i < VARIANT_COUNT; i++) {
         const struct series *series = &report->series[i];
         double low, high;
@@ -96,13 +120,26 @@ static void tick_table(const struct report *report, FILE *out, bool bold)
             continue;
         double median = bench_median(series->rounds[SERIES_TICK], report->rounds, &low, &high);
         double mean = bench_median(series->rounds[SERIES_TICK_MEAN], report->rounds, NULL, NULL);
-        (void)fprintf(out, "%-14s %10.0f %10.0f %10.0f %10.0f", variants[i].name, to_ns(report, median),
-                      to_ns(report, low), to_ns(report, high), to_ns(report, mean));
-        (void)(isnan(series->exits_per_tick) ? fprintf(out, " %12s", "-")
-                                             : fprintf(out, " %12.4f", series->exits_per_tick));
-        (void)(isnan(series->exits_per_tick_outside) ? fprintf(out, " %14s\n", "-")
-                                                     : fprintf(out, " %14.4f\n", series->exits_per_tick_outside));
+        (void)fprintf(out, "%-14s", variants[i].name);
+        cell(report, out, 10, to_ns(report, median));
+        cell(report, out, 10, to_ns(report, low));
+        cell(report, out, 10, to_ns(report, high));
+        cell(report, out, 10, to_ns(report, mean));
+        exits_cell(out, 12, series->exits_per_tick);
+        exits_cell(out, 14, series->exits_per_tick_outside);
+        (void)fputc('\n', out);
     }
+}
+
+static void cost_cells(const struct report *report, FILE *out, size_t id, const char *access, const struct cost *cost)
+{
+    (void)fprintf(out, "%-14s %-6s", variants[id].name, access);
+    cell(report, out, 8, cost->min);
+    cell(report, out, 8, cost->avg);
+    cell(report, out, 8, cost->p50);
+    cell(report, out, 8, cost->p99);
+    cell(report, out, 10, cost->max);
+    (void)fputc('\n', out);
 }
 
 static void cost_line(const struct report *report, FILE *out, size_t id, const char *access,
@@ -111,14 +148,14 @@ static void cost_line(const struct report *report, FILE *out, size_t id, const c
     struct cost cost = cost_of(report, &report->series[id], counter);
 
     if (counter->count > 0)
-        (void)fprintf(out, "%-14s %-6s %8.0f %8.0f %8.0f %8.0f %10.0f\n", variants[id].name, access, cost.min, cost.avg,
-                      cost.p50, cost.p99, cost.max);
+        cost_cells(report, out, id, access, &cost);
 }
 
 static void cost_table(const struct report *report, FILE *out, bool bold)
 {
     heading(out, bold,
-            "Cost of a single access as the guest sees it, in ns (the empty pair of RDTSCs, \"none\", is taken off)");
+            "Cost of a single access as the guest sees it, in %s (the empty pair of RDTSCs, \"none\", is taken off)",
+            unit(report));
     (void)fprintf(out, "%-14s %-6s %8s %8s %8s %8s %10s\n", "Variant", "Access", "min", "avg", "p50", "p99", "max");
     for (size_t i = 0; i < VARIANT_COUNT; i++) {
         const struct series *series = &report->series[i];
@@ -127,11 +164,12 @@ static void cost_table(const struct report *report, FILE *out, bool bold)
             continue;
         cost_line(report, out, i, "write", &series->write_all);
         cost_line(report, out, i, "read", &series->read_all);
-        (void)fprintf(out, "%-14s %-6s %8.0f %8.0f %8.0f %8.0f %10.0f\n", variants[i].name, "(none)",
-                      to_ns(report, (double)series->empty.min), to_ns(report, bench_counter_mean(&series->empty)),
-                      to_ns(report, bench_counter_quantile(&series->empty, 0.5)),
-                      to_ns(report, bench_counter_quantile(&series->empty, 0.99)),
-                      to_ns(report, (double)series->empty.max));
+        struct cost none = {.min = to_ns(report, (double)series->empty.min),
+                            .avg = to_ns(report, bench_counter_mean(&series->empty)),
+                            .p50 = to_ns(report, bench_counter_quantile(&series->empty, 0.5)),
+                            .p99 = to_ns(report, bench_counter_quantile(&series->empty, 0.99)),
+                            .max = to_ns(report, (double)series->empty.max)};
+        cost_cells(report, out, i, "(none)", &none);
     }
 }
 
@@ -164,13 +202,14 @@ static void seed_row(const struct report *report, FILE *out, const struct series
     double samples = (double)(series->write_all.count + series->read_all.count);
     double time = write_time + read_time;
     double tsc_avg = cost.avg * report->tsc_khz / 1e6;
+    const char *thousand = report->instructions ? "k " : "us";
 
     if (counter->count == 0)
         return;
-    (void)fprintf(out, "%-14s %10.0f %8.2f%% %8.2f%% %9.2fus %9.2fus %9.2fus ( +- %6.2f%% )\n", access,
+    (void)fprintf(out, "%-14s %10.0f %8.2f%% %8.2f%% %9.2f%s %9.2f%s %9.2f%s ( +- %6.2f%% )\n", access,
                   (double)counter->count, 100 * (double)counter->count / samples,
-                  time > 0 ? 100 * (double)counter->count * cost.avg / time : 0, cost.min / 1e3, cost.max / 1e3,
-                  cost.avg / 1e3, 100 * bench_counter_mean_error(counter, tsc_avg));
+                  time > 0 ? 100 * (double)counter->count * cost.avg / time : 0, cost.min / 1e3, thousand,
+                  cost.max / 1e3, thousand, cost.avg / 1e3, thousand, 100 * bench_counter_mean_error(counter, tsc_avg));
 }
 
 static void seed_table(const struct report *report, FILE *out, bool bold, const char *title, size_t id)
@@ -180,7 +219,7 @@ static void seed_table(const struct report *report, FILE *out, bool bold, const 
 
     if (!has_data(series))
         return;
-    heading(out, bold, title);
+    heading(out, bold, "%s%s", title, report->instructions ? " (k: k-instructions)" : "");
     (void)fprintf(out, "%-14s %10s %9s %9s %11s %11s %11s\n", "IO Port Access", "Samples", "Samples%", "Time%",
                   "Min Time", "Max Time", "Avg time");
     seed_row(report, out, series, pci ? "0xcf8:POUT" : "0x70:POUT", &series->write_all);
@@ -189,10 +228,10 @@ static void seed_table(const struct report *report, FILE *out, bool bold, const 
 
 void report_tables(const struct report *report, FILE *out, bool bold)
 {
-    (void)fprintf(out, "Pattern %s: %u ticks and %u stamped ticks a run, %u rounds, TSC %.3f MHz%s%s\n",
+    (void)fprintf(out, "Pattern %s: %u ticks and %u stamped ticks a run, %u rounds, %s%.3f MHz%s%s\n",
                   payload_pattern_name(report->params.pattern), report->params.ticks, report->params.samples,
-                  report->rounds, report->tsc_khz / 1e3, report->backend[0] ? ", ringvmm's back end " : "",
-                  report->backend);
+                  report->rounds, report->instructions ? "the clock counts instructions, TSC " : "TSC ",
+                  report->tsc_khz / 1e3, report->backend[0] ? ", ringvmm's back end " : "", report->backend);
     tick_table(report, out, bold);
     cost_table(report, out, bold);
     ratio_table(report, out, bold);
@@ -259,6 +298,7 @@ json_t *report_json(const struct report *report)
     (void)json_object_set_new(root, "samples", json_integer(report->params.samples));
     (void)json_object_set_new(root, "rounds", json_integer(report->rounds));
     (void)json_object_set_new(root, "tsc_khz", bench_number_json(report->tsc_khz));
+    (void)json_object_set_new(root, "clock", json_string(report->instructions ? "instructions" : "time"));
     (void)json_object_set_new(root, "backend", report->backend[0] ? json_string(report->backend) : json_null());
     (void)json_object_set_new(root, "host", bench_host_json(report->qemu_version));
     (void)json_object_set_new(root, "variants", all);

@@ -18,6 +18,7 @@ enum series_column { SERIES_TICK, SERIES_TICK_MEAN, SERIES_WRITE_AVG, SERIES_WRI
 /* All rounds of one variant. */
 struct series {
     bool wanted;
+    bool impossible;                 /* this host cannot run it: no failure */
     char fault[VARIANT_FAULT_BYTES]; /* why it was left out; "" when it was not */
     double *rounds[SERIES_COLUMNS];  /* one value a round */
     struct bench_counter empty;      /* the rounds' counters added up */
@@ -31,6 +32,8 @@ struct report {
     struct payload_params params;
     uint32_t rounds;
     double tsc_khz;
+    bool miscounted;   /* ringvmm's own count of exits is not strace's */
+    bool instructions; /* the clock counts them: a TSC tick is one */
     char backend[32];
     char qemu_version[128];
     struct series series[VARIANT_COUNT];

@@ -2,6 +2,7 @@
 /* rtc_tick: what an RTC tick, a PCI configuration read or a storm of writes costs in ringvmm, in the least possible VMM
  * and in QEMU, with one guest payload, interleaved. docs/benchmarks.md has the method. */
 #include <err.h>
+#include <fcntl.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
@@ -9,8 +10,12 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <ringd/ringd.h>
+
+#include "clock.h"
 #include "host.h"
 #include "options.h"
+#include "outside.h"
 #include "report.h"
 #include "runner.h"
 #include "variant.h"
@@ -23,7 +28,8 @@ static const struct bench_option options[] = {
     [OPT_ROUNDS] = {"rounds", "N", "rounds; each runs every variant once (default 7)"},
     [OPT_SAMPLES] = {"samples", "N", "stamped ticks of a run (default 2000)"},
     [OPT_JSON] = {"json", "FILE|-", "write JSON to FILE, or to stdout and the tables to stderr"},
-    [OPT_ONLY] = {"only", "LIST", "of ringvmm,ringvmm-off,floor,qemu-pc,qemu-q35,qemu-microvm"},
+    [OPT_ONLY] = {"only", "LIST",
+                  "of ringvmm,ringvmm-off,ringvmm-v1,ringvmm-naive,floor,qemu-pc,qemu-q35,qemu-microvm"},
     [OPT_RINGVMM] = {"ringvmm", "PATH", "the program (default: ../ringvmm from here)"},
     [OPT_QEMU] = {"qemu", "PATH", "the program (default: qemu-system-x86_64)"},
     [OPT_QUICK] = {"quick", NULL, "3 rounds of 2000 ticks, 200 of them stamped"},
@@ -40,6 +46,7 @@ struct settings {
     const char *json;
     const char *qemu;
     char ringvmm[512];
+    bool named; /* the variants were, by --only */
     bool wanted[VARIANT_COUNT];
 };
 
@@ -77,6 +84,7 @@ static void parse_options(int argc, char **argv, struct settings *settings)
         case OPT_ONLY:
             if (!variant_select(value, settings->wanted))
                 errx(BENCH_EXIT_USAGE, "--only %s: an unknown variant (see --help)", value);
+            settings->named = true;
             break;
         case OPT_RINGVMM:
             if (strlen(value) >= sizeof(settings->ringvmm))
@@ -104,10 +112,40 @@ static double *new_numbers(uint32_t count)
     return numbers;
 }
 
+/* Leaves out what this host's kernel cannot do, and what `ringvmm` is here already, unless it was named. */
+static void check_backends(struct report *report, const struct settings *settings)
+{
+    static const struct {
+        size_t id;
+        enum ringd_backend_kind kind;
+    } needs[] = {{VARIANT_ID_RINGVMM_NAIVE, RINGD_BACKEND_MMIO2}, {VARIANT_ID_RINGVMM_V1, RINGD_BACKEND_V1}};
+    int kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC);
+    bool have_mmio2 = false;
+
+    for (size_t i = 0; i < sizeof(needs) / sizeof(needs[0]); i++) {
+        struct series *series = &report->series[needs[i].id];
+        struct ringd_probe_result result;
+
+        if (!settings->wanted[needs[i].id])
+            continue;
+        bool works = ringd_probe(kvm, needs[i].kind, &result) == 0;
+        have_mmio2 = have_mmio2 || (works && needs[i].kind == RINGD_BACKEND_MMIO2);
+        if (!works)
+            (void)snprintf(series->fault, sizeof(series->fault), "no %s: %s", ringd_backend_name(needs[i].kind),
+                           result.reason);
+        else if (needs[i].kind == RINGD_BACKEND_V1 && !have_mmio2 && !settings->named)
+            (void)snprintf(series->fault, sizeof(series->fault), "ringvmm uses v1 here, too");
+        series->impossible = series->fault[0] != '\0';
+    }
+    if (kvm >= 0)
+        (void)close(kvm);
+}
+
 static void init_report(struct report *report, const struct settings *settings)
 {
     report->params = settings->params;
     report->rounds = settings->rounds;
+    check_backends(report, settings);
     for (size_t i = 0; i < VARIANT_COUNT; i++) {
         struct series *series = &report->series[i];
 
@@ -189,33 +227,57 @@ static void run_timed(struct report *report, size_t id, const struct variant_set
         (void)snprintf(report->backend, sizeof(report->backend), "%s", run.backend);
 }
 
-/* Two more runs that differ only in the number of ticks: what start and end cost falls out of the difference. */
-static void count_exits(struct report *report, size_t id, const struct variant_setup *setup)
+/*
+ * Two more runs that differ only in the number of ticks: what start and end cost falls out of the difference. False
+ * when one of them failed. @own is what the VMM counted, @outside what strace saw (NAN where nobody did).
+ */
+static bool count_once(size_t id, const struct variant_setup *setup, bool traced, double *own, double *outside)
 {
     static struct variant_run run;
-    struct series *series = &report->series[id];
     struct variant_setup counted = *setup;
     char fault[VARIANT_FAULT_BYTES];
-    double exits[2] = {0}, outside[2] = {0};
     /* At least so many that the exits of QEMU's other threads' making do not show. */
-    uint32_t most = setup->params.ticks > 10000 ? setup->params.ticks : 10000;
+    uint32_t most = setup->params.ticks > 10000 && variants[id].posts ? setup->params.ticks : 10000;
     const uint32_t ticks[2] = {most, most / 4};
 
+    *own = *outside = 0;
     for (int i = 0; i < 2; i++) {
         counted.params.ticks = ticks[i];
-        if (variant_measure(&variants[id], &counted, true, &run, fault)) {
+        if (variant_measure(&variants[id], &counted, traced, &run, fault)) {
             leave_if_interrupted();
             progress("", 0, 0, NULL);
             warnx("the exits of %s are not counted: %s", variants[id].name, fault);
-            return;
+            *own = *outside = NAN;
+            return false;
         }
-        exits[i] = run.exits;
-        outside[i] = run.exits_outside;
+        *own += i == 0 ? run.exits : -run.exits;
+        *outside += i == 0 ? run.exits_outside : -run.exits_outside;
     }
-    series->exits_per_tick = (exits[0] - exits[1]) / (ticks[0] - ticks[1]);
-    series->exits_per_tick_outside = (outside[0] - outside[1]) / (ticks[0] - ticks[1]);
-    if (variants[id].kind == VARIANT_QEMU)
+    *own /= ticks[0] - ticks[1];
+    *outside /= ticks[0] - ticks[1];
+    return true;
+}
+
+/* strace makes an exit dear and so changes how many a storm has: ringvmm's own count is taken without it. */
+static void count_exits(struct report *report, size_t id, const struct variant_setup *setup)
+{
+    struct series *series = &report->series[id];
+    double own, unused;
+
+    if (variants[id].kind == VARIANT_QEMU) {
+        (void)count_once(id, setup, true, &unused, &series->exits_per_tick_outside);
         series->exits_per_tick = series->exits_per_tick_outside;
+        return;
+    }
+    if (!count_once(id, setup, false, &series->exits_per_tick, &unused) || variants[id].kind == VARIANT_FLOOR ||
+        !setup->outside || !count_once(id, setup, true, &own, &series->exits_per_tick_outside))
+        return;
+    if (fabs(own - series->exits_per_tick_outside) > 1e-9) {
+        progress("", 0, 0, NULL);
+        warnx("%s counted %.5f exits per tick in a run in which strace saw %.5f", variants[id].name, own,
+              series->exits_per_tick_outside);
+        report->miscounted = true;
+    }
 }
 
 static void run_all(struct report *report, const struct variant_setup *setup)
@@ -244,12 +306,13 @@ static int finish(const struct report *report, const struct settings *settings)
 {
     bool json_to_stdout = settings->json && strcmp(settings->json, "-") == 0;
     FILE *out = json_to_stdout ? stderr : stdout;
-    int status = 0;
+    int status = report->miscounted ? BENCH_EXIT_FAILED : 0;
     bool any = false;
 
     for (size_t i = 0; i < VARIANT_COUNT; i++) {
         any = any || is_active(&report->series[i]);
-        if (report->series[i].wanted && report->series[i].fault[0] && variants[i].kind != VARIANT_QEMU)
+        if (report->series[i].wanted && report->series[i].fault[0] && !report->series[i].impossible &&
+            variants[i].kind != VARIANT_QEMU)
             status = BENCH_EXIT_FAILED;
     }
     if (any) {
@@ -279,28 +342,26 @@ int main(int argc, char **argv)
                                 .qemu = "qemu-system-x86_64"};
     struct variant_setup setup = {.first_byte_fd = -1};
     struct bench_tsc begin;
-    char counter[512], console[512];
+    char console[512], why[VARIANT_FAULT_BYTES];
 
     bench_beside(settings.ringvmm, sizeof(settings.ringvmm), "../ringvmm");
-    bench_beside(counter, sizeof(counter), "kvmrun_count.so");
     memset(settings.wanted, true, sizeof(settings.wanted));
     parse_options(argc, argv, &settings);
     bench_setup();
     bench_scratch_path(console, sizeof(console), "console");
     setup.ringvmm = settings.ringvmm;
     setup.qemu = settings.qemu;
-    setup.counter = counter;
     setup.params = settings.params;
     setup.console = console;
-    if (access(counter, R_OK) != 0) {
-        warn("exits are not counted from outside: %s", counter);
-        setup.counter = NULL;
-    }
+    setup.outside = outside_works(why, sizeof(why));
+    if (!setup.outside)
+        warnx("exits are not counted from outside, which takes strace: %s", why);
+    report.instructions = bench_clock_counts_instructions();
     variant_qemu_version(settings.qemu, report.qemu_version, sizeof(report.qemu_version));
     init_report(&report, &settings);
     bench_tsc_begin(&begin);
     run_all(&report, &setup);
-    report.tsc_khz = bench_tsc_khz(&begin);
+    report.tsc_khz = report.instructions ? BENCH_INSTRUCTION_KHZ : bench_tsc_khz(&begin);
     int status = finish(&report, &settings);
     free_report(&report);
     return status;

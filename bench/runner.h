@@ -16,10 +16,10 @@ struct bench_command {
     const char *const *argv;          /* NULL-terminated; argv[0] is looked for in PATH */
     int (*function)(const void *arg); /* when argv is NULL; its value is the exit status */
     const void *arg;
-    const char *const *env;  /* pairs of name and value, NULL-terminated; or NULL */
     const char *stderr_path; /* the child's stderr */
     const char *stdout_path; /* NULL: /dev/null, as stdin */
     int first_byte_fd;       /* a pipe whose first byte is timed, or -1 */
+    bool own_group;          /* killed with all its descendants, not alone: for a command that starts another */
     unsigned timeout_ms;
 };
 

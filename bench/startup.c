@@ -20,7 +20,8 @@ enum { OPT_ROUNDS, OPT_JSON, OPT_ONLY, OPT_RINGVMM, OPT_QEMU };
 static const struct bench_option options[] = {
     [OPT_ROUNDS] = {"rounds", "N", "rounds; each starts every variant once (default 15)"},
     [OPT_JSON] = {"json", "FILE|-", "write JSON to FILE, or to stdout and the table to stderr"},
-    [OPT_ONLY] = {"only", "LIST", "default: ringvmm,floor,qemu-pc; also ringvmm-off,qemu-q35,qemu-microvm"},
+    [OPT_ONLY] = {"only", "LIST",
+                  "default: ringvmm,floor,qemu-pc; also ringvmm-off,ringvmm-v1,ringvmm-naive,qemu-q35,qemu-microvm"},
     [OPT_RINGVMM] = {"ringvmm", "PATH", "the program (default: ../ringvmm from here)"},
     [OPT_QEMU] = {"qemu", "PATH", "the program (default: qemu-system-x86_64)"},
     {NULL, NULL, NULL},

@@ -9,18 +9,21 @@
 #include <unistd.h>
 
 #include "floor.h"
+#include "outside.h"
 
 #define PATH_BYTES    512
-#define MOST_WORDS    28
+#define MOST_WORDS    40
 #define CONSOLE_BYTES 0x10000
 
 const struct variant variants[VARIANT_COUNT] = {
-    [VARIANT_ID_RINGVMM] = {"ringvmm", VARIANT_RINGVMM, "auto", true},
-    [VARIANT_ID_RINGVMM_OFF] = {"ringvmm-off", VARIANT_RINGVMM, "off", true},
-    [VARIANT_ID_FLOOR] = {"floor", VARIANT_FLOOR, "", true},
-    [VARIANT_ID_QEMU_PC] = {"qemu-pc", VARIANT_QEMU, "pc", true},
-    [VARIANT_ID_QEMU_Q35] = {"qemu-q35", VARIANT_QEMU, "q35", true},
-    [VARIANT_ID_QEMU_MICROVM] = {"qemu-microvm", VARIANT_QEMU, "microvm,rtc=on", false},
+    [VARIANT_ID_RINGVMM] = {"ringvmm", VARIANT_RINGVMM, "auto", true, true, NULL},
+    [VARIANT_ID_RINGVMM_OFF] = {"ringvmm-off", VARIANT_RINGVMM, "off", true, false, NULL},
+    [VARIANT_ID_RINGVMM_V1] = {"ringvmm-v1", VARIANT_RINGVMM, "v1", true, true, NULL},
+    [VARIANT_ID_RINGVMM_NAIVE] = {"ringvmm-naive", VARIANT_RINGVMM, "mmio2", true, true, "off"},
+    [VARIANT_ID_FLOOR] = {"floor", VARIANT_FLOOR, "", true, true, NULL},
+    [VARIANT_ID_QEMU_PC] = {"qemu-pc", VARIANT_QEMU, "pc", true, true, NULL},
+    [VARIANT_ID_QEMU_Q35] = {"qemu-q35", VARIANT_QEMU, "q35", true, true, NULL},
+    [VARIANT_ID_QEMU_MICROVM] = {"qemu-microvm", VARIANT_QEMU, "microvm,rtc=on", false, true, NULL},
 };
 
 /* The files of one run, all in the scratch folder. */
@@ -29,7 +32,7 @@ struct files {
     char log[PATH_BYTES];
     char stats[PATH_BYTES];
     char floor_exits[PATH_BYTES];
-    char outside_exits[PATH_BYTES];
+    char trace[PATH_BYTES];
 };
 
 static void name_files(struct files *files)
@@ -38,7 +41,7 @@ static void name_files(struct files *files)
     bench_scratch_path(files->log, PATH_BYTES, "stderr");
     bench_scratch_path(files->stats, PATH_BYTES, "stats.json");
     bench_scratch_path(files->floor_exits, PATH_BYTES, "floor-exits");
-    bench_scratch_path(files->outside_exits, PATH_BYTES, "outside-exits");
+    bench_scratch_path(files->trace, PATH_BYTES, "trace");
 }
 
 bool variant_select(const char *list, bool selected[VARIANT_COUNT])
@@ -72,6 +75,22 @@ static void escape_commas(char *to, size_t size, const char *path)
     to[used] = '\0';
 }
 
+/* @command into @words; behind strace's own words when its log is to be at @trace: then true. */
+static bool put_command(const char *words[MOST_WORDS], const char *const *command, const char *trace)
+{
+    size_t used = 0;
+
+    if (trace) {
+        outside_words(words, trace);
+        while (words[used])
+            used++;
+    }
+    for (; *command && used < MOST_WORDS - 1; command++)
+        words[used++] = *command;
+    words[used] = NULL;
+    return trace != NULL;
+}
+
 static unsigned time_limit_ms(const struct payload_params *params)
 {
     /* A tick takes 10 us, a stamped one 100 us; ten times that, and half a minute to start on a loaded machine. */
@@ -83,13 +102,6 @@ const char *variant_launch(const struct variant *variant, const struct variant_s
 {
     struct files files;
     char debugcon[PATH_BYTES + 8], stats[PATH_BYTES + 8], chardev[2 * PATH_BYTES], console[2 * PATH_BYTES - 32];
-    const char *env[] = {"LD_PRELOAD",
-                         setup->counter,
-                         "RINGVMM_KVMRUN_COUNT",
-                         files.outside_exits,
-                         "ASAN_OPTIONS",
-                         "verify_asan_link_order=0",
-                         NULL};
     const struct floor_job job = {
         .params = setup->params, .console_path = setup->console, .exits_path = files.floor_exits};
 
@@ -98,10 +110,27 @@ const char *variant_launch(const struct variant *variant, const struct variant_s
     (void)snprintf(stats, sizeof(stats), "json:%s", files.stats);
     escape_commas(console, sizeof(console), setup->console);
     (void)snprintf(chardev, sizeof(chardev), "file,id=console,path=%s", console);
-    const char *const ringvmm[MOST_WORDS] = {setup->ringvmm,  "run",        "--machine",    "i440fx",   "--memory",
-                                             "64M",           "--firmware", files.firmware, "--serial", "null",
-                                             "--debugcon",    debugcon,     "--debug-exit", "0x501",    "--coalesce",
-                                             variant->choice, "--stats",    stats,          NULL};
+    const char *const ringvmm[MOST_WORDS] = {setup->ringvmm,
+                                             "run",
+                                             "--machine",
+                                             "i440fx",
+                                             "--memory",
+                                             "64M",
+                                             "--firmware",
+                                             files.firmware,
+                                             "--serial",
+                                             "null",
+                                             "--debugcon",
+                                             debugcon,
+                                             "--debug-exit",
+                                             "0x501",
+                                             "--coalesce",
+                                             variant->choice,
+                                             "--stats",
+                                             stats,
+                                             "--moderation",
+                                             variant->moderation ? variant->moderation : "on",
+                                             NULL};
     const char *const qemu[MOST_WORDS] = {setup->qemu,
                                           "-M",
                                           variant->choice,
@@ -122,21 +151,16 @@ const char *variant_launch(const struct variant *variant, const struct variant_s
                                           "-device",
                                           "isa-debug-exit,iobase=0x501,iosize=0x01",
                                           NULL};
-    struct bench_command command = {.stderr_path = files.log,
-                                    .first_byte_fd = setup->first_byte_fd,
-                                    .env = count && setup->counter ? env : NULL,
-                                    .timeout_ms = time_limit_ms(&setup->params)};
-    switch (variant->kind) {
-    case VARIANT_RINGVMM:
-        command.argv = ringvmm;
-        break;
-    case VARIANT_QEMU:
-        command.argv = qemu;
-        break;
-    case VARIANT_FLOOR:
+    struct bench_command command = {
+        .stderr_path = files.log, .first_byte_fd = setup->first_byte_fd, .timeout_ms = time_limit_ms(&setup->params)};
+    const char *words[MOST_WORDS];
+    if (variant->kind == VARIANT_FLOOR) {
         command.function = floor_run;
         command.arg = &job;
-        break;
+    } else {
+        command.own_group = put_command(words, variant->kind == VARIANT_QEMU ? qemu : ringvmm,
+                                        count && setup->outside ? files.trace : NULL);
+        command.argv = words;
     }
     int error = payload_write(files.firmware, &setup->params);
     if (error == 0)
@@ -200,7 +224,7 @@ const char *variant_measure(const struct variant *variant, const struct variant_
     (void)unlink(setup->console); /* nothing of an earlier run may be taken for this one's */
     (void)unlink(files.stats);
     (void)unlink(files.floor_exits);
-    (void)unlink(files.outside_exits);
+    (void)unlink(files.trace);
     run->exits = run->exits_outside = NAN;
     run->backend[0] = '\0';
     if (variant_launch(variant, setup, count, &run->outcome, fault))
@@ -216,8 +240,8 @@ const char *variant_measure(const struct variant *variant, const struct variant_
     }
     if (variant->kind == VARIANT_FLOOR)
         run->exits = read_number(files.floor_exits);
-    else if (count && setup->counter)
-        run->exits_outside = read_number(files.outside_exits);
+    else if (count && setup->outside)
+        run->exits_outside = outside_returns(files.trace);
     return NULL;
 }
 

@@ -18,11 +18,15 @@ struct variant {
     enum variant_kind kind;
     const char *choice; /* ringvmm: the value of --coalesce; QEMU: that of -M */
     bool has_pci;
+    bool posts;             /* false: each write is an exit */
+    const char *moderation; /* ringvmm: the value of --moderation; NULL: on, the default */
 };
 
 enum {
     VARIANT_ID_RINGVMM,
     VARIANT_ID_RINGVMM_OFF,
+    VARIANT_ID_RINGVMM_V1,
+    VARIANT_ID_RINGVMM_NAIVE,
     VARIANT_ID_FLOOR,
     VARIANT_ID_QEMU_PC,
     VARIANT_ID_QEMU_Q35,
@@ -35,7 +39,7 @@ extern const struct variant variants[VARIANT_COUNT];
 struct variant_setup {
     const char *ringvmm; /* the programs */
     const char *qemu;
-    const char *counter; /* kvmrun_count.so, or NULL: then QEMU's exits are not counted */
+    bool outside; /* strace works: exits can be counted from outside */
     struct payload_params params;
     const char *console; /* the file or FIFO that takes what the guest writes to port 0x402 */
     int first_byte_fd;   /* the FIFO's reading end, or -1 */
@@ -46,7 +50,7 @@ struct variant_run {
     struct bench_outcome outcome;
     struct bench_result result;
     double exits;         /* returns from KVM_RUN as the VMM counts them itself; NAN when it does not */
-    double exits_outside; /* as counted by kvmrun_count.so; NAN when it was not asked */
+    double exits_outside; /* as strace sees them; NAN when it was not asked */
     char backend[32];     /* of ringvmm; "" of others */
 };
 

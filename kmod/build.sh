@@ -20,6 +20,7 @@ export LC_ALL=C
 
 here=$(cd "$(dirname "$0")" && pwd)
 cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/ringvmm/kmod
+[[ $cache == /* ]] || cache=$PWD/$cache # dkms.conf's
 modules=(kvm kvm-amd kvm-intel)
 release='' flavour=cloud-amd64 output='' rig='' faults=()
 private_lists=

@@ -17,12 +17,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
 #include <ringd/protocol.h>
 #include <ringd/ring.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+RINGD_API_BEGIN
 
 struct ringd_client;
 struct ringd_remote; /* a device in the daemon */
@@ -106,7 +105,5 @@ void ringd_client_dispatch(struct ringd_client *client);
 /* How often the daemon has come back. */
 uint64_t ringd_client_reconnects(const struct ringd_client *client);
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
 #endif

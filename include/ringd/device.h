@@ -16,9 +16,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include <ringd/api.h>
+
+RINGD_API_BEGIN
 
 enum ringd_space {
     RINGD_PIO,  /* x86 I/O ports, 0 to 0xffff */
@@ -149,7 +149,6 @@ struct ringd_device_ops {
     int (*load)(void *self, const void *state, size_t size);
 };
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
+
 #endif

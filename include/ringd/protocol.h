@@ -9,11 +9,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
 #include <ringd/state.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+RINGD_API_BEGIN
 
 #define RINGD_PROTOCOL_MAGIC   0x31444752u /* "RGD1" */
 #define RINGD_PROTOCOL_VERSION 1u
@@ -222,7 +221,5 @@ _Static_assert(offsetof(struct ringd_mailbox, slots) == 4096, "as specified");
 _Static_assert(sizeof(struct ringd_mailbox) == 8192, "as specified");
 #endif
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
 #endif

@@ -10,6 +10,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
+
+RINGD_API_BEGIN
+
 #define RINGD_RING_BYTES 4096u /* KVM's PAGE_SIZE on x86 */
 
 struct ringd_ring_entry {
@@ -19,9 +23,9 @@ struct ringd_ring_entry {
     uint8_t data[8];
 };
 
-struct ringd_ring_page {
-    uint32_t first; /* next to be read; stored by the consumer with release order */
-    uint32_t last;  /* next to be written; stored by the producer with release order */
+__extension__ struct ringd_ring_page { /* C++ has no array without a size, its compilers do */
+    uint32_t first;                    /* next to be read; stored by the consumer with release order */
+    uint32_t last;                     /* next to be written; stored by the producer with release order */
     struct ringd_ring_entry entries[];
 };
 
@@ -47,5 +51,7 @@ struct ringd_ring_page {
  * a ring whose indices are out of range. Never blocks.
  */
 int ringd_ring_push(struct ringd_ring_page *page, uint64_t addr, uint32_t pio, const void *data, uint32_t len);
+
+RINGD_API_END
 
 #endif

@@ -1,15 +1,28 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * The ring thread: it hosts device models, gives each a ring of posted writes, and replays those writes.
+ * libringd: it hosts device models, gives each a ring of posted writes, and replays those writes, in a thread of its
+ * own or in the caller's loop. docs/libringd.md is the guide, libringd(3) the manual.
  *
- * Life cycle: ringd_probe() and ringd_create() - ringd_add() and ringd_map() for each device - ringd_start() -
- * ringd_read()/ringd_write() from any thread - ringd_stop() - ringd_destroy().
+ * Life cycle: ringd_probe() or ringd_choose(), ringd_create() - ringd_add() and ringd_map() for each device -
+ * ringd_start(), or ringd_poll_fd() and ringd_dispatch() - ringd_read()/ringd_write() for each exit - ringd_stop() -
+ * ringd_destroy().
  *
- * Unless its comment says otherwise, a function may be called from any thread, may wait for a device's lock (held by
- * the ring thread for a bounded batch only), and must not be called from inside a device model or a wiring callback.
- * Functions that can fail return 0 (or a count) or -errno.
+ * Who may call what, unless the function says otherwise:
+ *   "Any thread": at any time, also at the same time as any other such call.
+ *   "Owner": one thread at a time, which need not always be the same one, and not while another thread is in any call
+ * for the same ringd or its devices, but in ringd_dispatch(). No function but ringd_backend_name() and ringd_version()
+ * may be called from inside a device model's operation or a wiring callback: both run with the device's lock held.
+ *
+ * Locks: a function that drains takes the ring's lock, one that accesses a device takes the device's. The loop holds
+ * these for 32 entries at most before it lets a waiting vCPU have them; nothing blocks with one held. "Waits for locks"
+ * means these and no more. Locks are futexes with priority inheritance.
+ *
+ * Errors: functions that can fail return 0 (or what they say) or -errno; what is not in a function's list does not come
+ * from it. Pointers to results are written on success only, unless said otherwise. A pointer argument must not be NULL
+ * where that is not mentioned. Nothing is ever written to stdout, and to stderr only what config.warn would get.
  *
  * fork() without exec after ringd_map() is forbidden: the kernel's posted MMIO2 frees a ring with any of its mappings.
+ * All fds of the library are close-on-exec.
  */
 #ifndef RINGD_RINGD_H
 #define RINGD_RINGD_H
@@ -18,15 +31,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include <ringd/api.h>
 #include <ringd/device.h>
 #include <ringd/ring.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+RINGD_API_BEGIN
 
-struct ringd;     /* a ring thread and its devices */
+struct ringd;     /* rings, their loop, and the devices: one for each VM */
 struct ringd_dev; /* a device hosted by it */
+
+#define RINGD_VERSION "0.1.0" /* of these headers */
+
+/*
+ * ringd_version - the version of the library that runs: semantic versioning, docs/libringd.md.
+ * Returns a string in static storage, "0.1.0". Any thread; never waits.
+ */
+const char *ringd_version(void);
 
 enum ringd_backend_kind {
     RINGD_BACKEND_AUTO,  /* mmio2 if it works, else v1 if it works, else off */
@@ -36,7 +56,10 @@ enum ringd_backend_kind {
     RINGD_BACKEND_OFF,   /* no rings: every access is synchronous */
 };
 
-/* "auto", "mmio2", "v1", "memfd", "off". */
+/*
+ * ringd_backend_name - "auto", "mmio2", "v1", "memfd" or "off".
+ * Returns a string in static storage; "unknown" for any other number. Any thread; never waits.
+ */
 const char *ringd_backend_name(enum ringd_backend_kind kind);
 
 /* What a back end's probe found. */
@@ -48,30 +71,38 @@ struct ringd_probe_result {
 /*
  * ringd_probe - tries a back end for real: a scratch VM whose only instructions are two posted writes, whose ring is
  * then mapped, read and (where it can notify) polled. Nothing of it remains.
- * @kvm_fd: /dev/kvm; unused (may be -1) for memfd and off.
+ * @kvm_fd: /dev/kvm; unused (may be -1) for memfd and off. Stays the caller's.
  * @kind: any but RINGD_BACKEND_AUTO.
- * Takes up to 25 ms, nearly all of it in the kernel's ending of the VM. Returns result->error.
+ * @result: filled in whether it works or not.
+ * Returns result->error: 0, -ENOTSUP where the kernel does not have it, -EINVAL for AUTO and what is no kind, -EIO
+ * where the ring does not do what it should, or what a system call gave.
+ * Any thread. Takes up to 25 ms, nearly all of it in the kernel's ending of the VM.
  */
 int ringd_probe(int kvm_fd, enum ringd_backend_kind kind, struct ringd_probe_result *result);
 
 /*
  * ringd_choose - resolves RINGD_BACKEND_AUTO by probing mmio2 and v1 in that order; any other kind is probed and
- * returned as it is. @result (may be NULL) tells why.
+ * returned as it is.
+ * @kvm_fd: as for ringd_probe().
+ * @result: NULL, or where to say why; filled in whether it works or not.
  * @scratch_vm: NULL, or where to leave the scratch VM's fd (-1: none) for the caller to close whenever the 10 to 20 ms
  * which that takes do not matter.
- * Returns the kind, or -errno when a named kind does not work here.
+ * Returns the kind (for AUTO always one: OFF when nothing else works), or, when a named kind does not work here, what
+ * ringd_probe() does.
+ * Any thread. Takes up to 50 ms.
  */
 int ringd_choose(int kvm_fd, enum ringd_backend_kind kind, struct ringd_probe_result *result, int *scratch_vm);
 
+/* For ringd_create(). Set what is not mentioned to zero. */
 struct ringd_config {
     enum ringd_backend_kind backend; /* not AUTO: see ringd_choose() */
     int vm_fd;                       /* mmio2, v1; -1 otherwise. Stays the caller's, must outlive the ringd */
     int vcpu_fd;                     /* v1: any vCPU of that VM, whose mapping holds the ring; -1 otherwise */
     uint64_t max_replay_latency_ns;  /* 0: the default, 1 ms. 20 us is the least */
-    bool no_moderation;              /* true: every notification wakes the thread (for measurements) */
+    bool no_moderation;              /* true: every notification wakes the loop (for measurements) */
     int cpu;                         /* host CPU to pin the ring thread to, -1: none */
     int priority;                    /* SCHED_FIFO priority 1 to 99 of the ring thread, 0: ordinary */
-    /* One line for the user, from ringd_start() or the ring thread; NULL: stderr. */
+    /* One line for the user, without a newline, from the ring thread as it starts; NULL: stderr. No lock is held. */
     void (*warn)(void *ctx, const char *line);
     void *warn_ctx;
 };
@@ -79,16 +110,33 @@ struct ringd_config {
 #define RINGD_DEFAULT_MAX_REPLAY_LATENCY_NS 1000000u
 #define RINGD_LEAST_MAX_REPLAY_LATENCY_NS   20000u
 
-/* Returns 0, -EINVAL for a configuration that contradicts itself, -ENOMEM, or the back end's own -errno. */
+/*
+ * ringd_create - makes a ringd without devices, whose clock starts at 0 and runs.
+ * @config: copied.
+ * @out: where to leave it; the caller ends it with ringd_destroy().
+ * Returns 0; -EINVAL for a back end of AUTO or no kind, a priority out of range, a bound below the least; -ENOSYS for a
+ * kernel without priority-inheriting futexes; -ENOMEM, -EMFILE, -ENFILE; on v1 -ENOTSUP for a kernel without coalesced
+ * ports, or what the mapping of the ring gave.
+ * Any thread.
+ */
 int ringd_create(const struct ringd_config *config, struct ringd **out);
-void ringd_destroy(struct ringd *rd); /* after ringd_stop(); destroys the devices, unregisters their zones */
 
-/* What an embedder connects a device to. Callbacks run with the device's lock held; they must not block or call ringd.
+/*
+ * ringd_destroy - destroys the devices, unregisters their zones, and frees all there is. What stands in the rings is
+ * still replayed into the models. Not while the ring thread runs: ringd_stop() first. The VM's fd is closed after this,
+ * not before: MMIO2's own fds do not hold the VM.
+ * Owner.
+ */
+void ringd_destroy(struct ringd *rd);
+
+/*
+ * What an embedder connects a device to. Callbacks run in whichever thread accesses, replays or serves a timer, with
+ * the device's lock held: they must not block, nor call the library. Those of different devices run at the same time.
  */
 struct ringd_wiring {
     void *ctx;
     const int *irq_fds; /* one eventfd (irqfd) for each of the model's irq lines, -1: not connected. Copied; the fds
-                           stay the caller's. NULL: none connected */
+                           stay the caller's and must outlive the device. NULL: none connected */
     int (*mem_read)(void *ctx, uint64_t gpa, void *buf, size_t len); /* NULL: no guest memory, -EFAULT */
     int (*mem_write)(void *ctx, uint64_t gpa, const void *buf, size_t len);
     void (*output)(void *ctx, const uint8_t *data, size_t len);              /* NULL: dropped */
@@ -97,8 +145,16 @@ struct ringd_wiring {
 };
 
 /*
- * ringd_add - makes an instance of a model and hosts it; its regions are not mapped yet.
- * Before ringd_start() or while paused. Returns what ops->create() does, -EBUSY, -EINVAL, -ENOMEM, -EMFILE.
+ * ringd_add - makes an instance of a model and hosts it, with a ring if the back end has one for each device and the
+ * model has posted regions. Its regions are not mapped yet.
+ * @ops: the model, one of <ringd/models/...> or the embedder's own (<ringd/device.h>); must outlive the device.
+ * @config: the model's own configuration, or NULL where its header allows it; read during the call only, unless the
+ * header says otherwise.
+ * @wiring: copied, but for what ctx points to; NULL: connected to nothing.
+ * @out: where to leave the device; it belongs to the ringd.
+ * Returns 0; what the model's create() does (-EINVAL, -ENOMEM); -EINVAL for a table that cannot be (device.h), -EMFILE
+ * above 64 devices or without room for the ring's fds, -EBUSY while a loop runs and is not paused, -ENOMEM, -ENFILE.
+ * Owner, before the loop runs or while paused.
  */
 int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *config,
               const struct ringd_wiring *wiring, struct ringd_dev **out);
@@ -138,53 +194,77 @@ int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, cons
 bool ringd_took_over(const struct ringd_dev *dev);
 
 /*
- * ringd_remove - the opposite: unmaps its regions, drains and destroys its ring, destroys the model. Its interrupt
- * lines stay as they are. Nobody may use @dev any more. Before ringd_start() or while paused: else -EBUSY, as of
- * ringd_add().
+ * ringd_remove - the opposite: unmaps the regions, drains and destroys its ring, destroys the model. Its interrupt
+ * lines stay as they are. Nobody may use @dev any more. Returns 0, or -EBUSY (and nothing has happened) while a loop
+ * runs and is not paused. Owner, before the loop runs or while paused.
  */
 int ringd_remove(struct ringd_dev *dev);
 
 /*
- * ringd_map - gives a region its address, registering a zone when it is posted and the back end has rings; a region
- * that is mapped already is moved. ringd_unmap() takes it away. Both drain the device first, so writes accepted at the
- * old address have been replayed when they return.
- * @addr: where the region's first byte is. Returns 0, -EINVAL, -EEXIST (overlaps another posted region), -ENOSPC (the
- * kernel's limit of zones), -ENOMEM.
+ * ringd_map - gives a region its address, registering a zone with KVM when it is posted and the back end has rings; a
+ * region that is mapped already is moved. Drains the ring first, so writes accepted at the old address have been
+ * replayed when it returns. Which addresses lead to which device is otherwise the caller's business: the library is
+ * told device and region of each access.
+ * @region: index into the model's table.
+ * @addr: where the region's first byte is: guest-physical, or a port.
+ * Returns 0; -EINVAL for no such region, or one that would not fit below 65536 (ports) or 2^64; -EEXIST when it
+ * overlaps another posted region; -ENOSPC at the kernel's limit of zones; -ENOMEM; or what else KVM said. After an
+ * error the region is unmapped. Any thread, not for one region from two threads at a time. Waits for locks, and for
+ * other calls of this and ringd_unmap().
+ *
+ * ringd_unmap - takes the address away. Drains as ringd_map() does. Returns 0, also when it was not mapped, or -EINVAL
+ * for no such region. Threads and locks as ringd_map().
  */
 int ringd_map(struct ringd_dev *dev, unsigned region, uint64_t addr);
 int ringd_unmap(struct ringd_dev *dev, unsigned region);
 
-/* Starts the ring thread. Priority or CPU that is not permitted costs a warning, not an error. -EAGAIN, -ENOMEM. */
+/*
+ * ringd_start - starts the ring thread, with all signals blocked, and waits until it watches the rings. A priority or a
+ * CPU that is not permitted costs a warning, not an error.
+ * Returns 0, also when it runs already; -EBUSY while there is a poll fd; -EAGAIN (no more threads), -ENOMEM.
+ * Owner.
+ */
 int ringd_start(struct ringd *rd);
-void ringd_stop(struct ringd *rd); /* drains everything, then ends the thread, or closes the poll fd; idempotent */
+
+/*
+ * ringd_stop - drains everything, then ends the thread, or closes the poll fd. Idempotent. What comes afterwards stays
+ * in the rings until somebody drains them; ringd_start() or ringd_poll_fd() may follow. Owner; not from inside
+ * ringd_dispatch(). Waits for locks, and for the thread or the call of ringd_dispatch() to end.
+ */
+void ringd_stop(struct ringd *rd);
 
 /*
  * ringd_poll_fd - for a caller with a loop of its own, instead of ringd_start(): an fd to watch for POLLIN. It is
  * readable while ringd_dispatch() has something to do, level-triggered, and never while paused. It stays the ringd's;
- * ringd_stop() closes it. A second call returns the same fd. config.cpu and config.priority mean nothing then.
- * Returns the fd, -EBUSY while the ring thread runs (ringd_start() returns that while there is a poll fd), or -EMFILE,
- * -ENFILE, -ENOMEM, -ENOSPC.
+ * ringd_stop() closes it, so stop watching it first. A second call returns the same fd. config.cpu and config.priority
+ * mean nothing then.
+ * Returns the fd, -EBUSY while the ring thread runs, or -EMFILE, -ENFILE, -ENOMEM, -ENOSPC (epoll's limit of watches).
+ * Owner.
  *
  * ringd_dispatch - serves what is ready: replays rings whose fd or time for a look has come, and calls the models whose
- * timers are due. It does not wait for anything to become ready, and its work is bounded (16 rings, 64 timers): what is
- * left keeps the fd readable. The bound on replay latency holds if it is called as soon as the fd is readable. May be
- * called at any time, by one thread at a time.
- * Returns how many rings and timers were served, 0 while paused, -EINVAL without a poll fd, -EBUSY while another thread
- * is in it.
+ * timers are due. It does not wait for anything to become ready, and its work is bounded (16 rings that were notified,
+ * one look at each of the others, 64 timers): what is left keeps the fd readable. The bound on replay latency holds if
+ * it is called as soon as the fd is readable. May be called at any time. Returns how many rings and timers were served,
+ * 0 while paused, -EINVAL without a poll fd, -EBUSY while another thread is in it. One thread at a time, at the same
+ * time as "any thread" functions. Waits for locks.
  */
 int ringd_poll_fd(struct ringd *rd);
 int ringd_dispatch(struct ringd *rd);
 
 /*
  * ringd_read, ringd_write - a synchronous access by a vCPU: drains the device's ring to its end, then does the access.
- * Any offset and width of 1 to 8 bytes inside the region; split as the region's widths demand. Bits of a
- * written value above its width are ignored; those of a read one are 0.
+ * @offset, @width: any offset, and 1 to 8 bytes, that lie inside the region; not checked. Split as the region's widths
+ * demand. The region need not be mapped.
+ * @value: bits above the width are ignored.
+ * ringd_read() returns the value, with zeroes above the width; what nothing drives reads as ones.
+ * A ringd_write() of a region with a zone counts as "ring full": KVM would have recorded it, had there been room.
+ * Any thread. Waits for locks.
+ *
+ * ringd_write_part - as ringd_write(), for one part of a guest's access that reached over the region's edge: such an
+ * access is never recorded in a ring, so its arrival as an exit does not count as "ring full".
  */
 uint64_t ringd_read(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width);
 void ringd_write(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
-
-/* As ringd_write(), for one part of a guest's access that reached over the region's edge: such an access is never
- * recorded in a ring, so its arrival as an exit does not count as "ring full". */
 void ringd_write_part(struct ringd_dev *dev, unsigned region, uint64_t offset, unsigned width, uint64_t value);
 
 /*
@@ -216,24 +296,40 @@ struct ringd_access {
  */
 int ringd_access(struct ringd_dev *dev, const struct ringd_access *access, uint64_t *value);
 
-/* Drains, then runs fn(self, arg) with the device's lock held: for what a model offers beside its regions. */
+/*
+ * ringd_call - drains, then runs fn(self, arg) with the device's lock held: for what a model offers beside its regions
+ * (<ringd/models/...>), input for one. @fn is as a wiring callback: it must not block, nor call the library.
+ * Any thread. Waits for locks.
+ */
 void ringd_call(struct ringd_dev *dev, void (*fn)(void *self, void *arg), void *arg);
 
-void ringd_drain(struct ringd *rd); /* every ring, to its end as of this call */
+/* ringd_drain - every ring, to its end as of this call. Any thread. Waits for locks. */
+void ringd_drain(struct ringd *rd);
 
 /*
- * ringd_pause - drains all, stops device timers and the machine's clock. The caller has stopped the vCPUs first.
- * ringd_resume() undoes it. ringd_reset() drains and puts every device in its power-on state; only while paused.
+ * ringd_pause - stands still: waits until the loop does, drains all, calls the models' pause(), and stops device timers
+ * and the machine's clock. The caller has stopped the vCPUs first. Nothing when paused already. Accesses are still
+ * served. ringd_resume - undoes it; the clock goes on from where it stood. Nothing when not paused. ringd_reset -
+ * drains, and puts every device in its power-on state. Only while paused, or before the loop runs. Owner; not from
+ * inside ringd_dispatch(). Wait for locks, and for a call of ringd_dispatch() to end.
  */
 void ringd_pause(struct ringd *rd);
 void ringd_resume(struct ringd *rd);
 void ringd_reset(struct ringd *rd);
 
+/* ringd_dev_ops - the @ops of ringd_add(). ringd_backend - the back end. Any thread; never wait. */
 const struct ringd_device_ops *ringd_dev_ops(const struct ringd_dev *dev);
 enum ringd_backend_kind ringd_backend(const struct ringd *rd);
 
-/* For the memfd back end: where the producer writes, the memfd behind it, and the eventfd to signal when
- * ringd_ring_push() returns 1. All belong to the ringd. -ENOTSUP on other back ends. Any of the results may be NULL. */
+/*
+ * ringd_memfd_ring - for the memfd back end: the ends that the producer needs. All belong to the ringd, and live as
+ * long as the device. Any of the results may be NULL.
+ * @page: the ring, for ringd_ring_push() in this process.
+ * @memfd: the memory behind it, sealed against growing and shrinking, for another process to map.
+ * @eventfd: to be signalled when ringd_ring_push() returns 1.
+ * Returns 0, or -ENOTSUP on other back ends and for a device without posted regions.
+ * Any thread; never waits.
+ */
 int ringd_memfd_ring(struct ringd_dev *dev, struct ringd_ring_page **page, int *memfd, int *eventfd);
 
 /* Statistics. Times in nanoseconds. */
@@ -278,15 +374,24 @@ struct ringd_lock_stats {
     uint64_t wait_max_ns;
 };
 
+/*
+ * ringd_ring_count - how many rings there are: v1 has one, mmio2 and memfd one for each device with posted regions.
+ * ringd_ring_stats - the figures of ring @index, from 0. Returns 0, or -ENOENT past the end.
+ * ringd_region_stats - those of a region. Returns 0, or -ENOENT for no such region.
+ * ringd_dev_lock_stats - how long vCPUs waited for the device.
+ * ringd_dev_counters - the model's own counters: up to @max of them. Returns how many the model has, which may be more.
+ * ringd_thread_wakeups - how often the ring thread returned from epoll_wait(), whatever the cause, or how often
+ * ringd_dispatch() was called.
+ * Any thread, but not while a device is added or removed. Figures of one call belong together as well as a running
+ * machine allows. All wait for locks, but ringd_ring_count() and ringd_thread_wakeups().
+ */
 unsigned ringd_ring_count(struct ringd *rd);
-int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *out); /* -ENOENT past the end */
+int ringd_ring_stats(struct ringd *rd, unsigned index, struct ringd_ring_stats *out);
 int ringd_region_stats(struct ringd_dev *dev, unsigned region, struct ringd_region_stats *out);
 void ringd_dev_lock_stats(struct ringd_dev *dev, struct ringd_lock_stats *out);
 unsigned ringd_dev_counters(struct ringd_dev *dev, struct ringd_counter *counters, unsigned max);
-uint64_t ringd_thread_wakeups(struct ringd *rd); /* returns from epoll_wait, whatever the cause;
-                                                    or calls of ringd_dispatch() */
+uint64_t ringd_thread_wakeups(struct ringd *rd);
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
+
 #endif

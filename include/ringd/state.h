@@ -13,9 +13,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#ifdef __cplusplus
-extern "C" {
-#endif
+#include <ringd/api.h>
+
+RINGD_API_BEGIN
 
 #define RINGD_STATE_MAGIC        0x54534452u /* "RDST" */
 #define RINGD_STATE_VERSION      1u
@@ -67,7 +67,5 @@ static inline size_t ringd_state_file_bytes(size_t model_bytes)
     return (RINGD_STATE_SLOTS_OFFSET + 2 * slot + 4095) / 4096 * 4096;
 }
 
-#ifdef __cplusplus
-}
-#endif
+RINGD_API_END
 #endif

@@ -12,8 +12,8 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/cycles.h"
 #include "daemon/server.h"
-#include "ringd/cycles.h"
 #include "ringd/source.h"
 
 #define load(p) __atomic_load_n((p), __ATOMIC_RELAXED)

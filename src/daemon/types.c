@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
-#include "devices/piix4_pm.h"
-#include "devices/post_code.h"
+#include <ringd/models/piix4_pm.h>
+#include <ringd/models/post_code.h>
 
 /* ---- rtc ---- */
 
@@ -51,7 +51,7 @@ static int rtc_prepare(struct hosted *hosted, const void *config)
 
 /* ---- pci-host ---- */
 
-#define PM_DEVFN PCI_DEVFN(1, 3)
+#define PM_DEVFN PCI_FUNCTION_DEVFN(1, 3)
 
 enum { FUNCTION_BRIDGE = 1, FUNCTION_ISA = 2, FUNCTION_PM = 4, FUNCTIONS_ALL = 7 };
 

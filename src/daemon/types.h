@@ -6,11 +6,11 @@
 #include <ringd/device.h>
 #include <ringd/protocol.h>
 
-#include "devices/debug_console.h"
-#include "devices/i440fx.h"
-#include "devices/mc146818.h"
-#include "devices/pci_host.h"
-#include "devices/piix3.h"
+#include <ringd/models/debug_console.h>
+#include <ringd/models/i440fx.h>
+#include <ringd/models/mc146818.h>
+#include <ringd/models/pci_host.h>
+#include <ringd/models/piix3.h>
 
 /* What a device keeps beside its model: a copy of the operations with create() replaced, and whatever the model takes
  * by reference. It outlives the model. */

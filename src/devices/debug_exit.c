@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/debug_exit.h"
+#include <ringd/models/debug_exit.h>
 
 #include <errno.h>
 #include <stdlib.h>

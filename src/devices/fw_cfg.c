@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/fw_cfg.h"
+#include <ringd/models/fw_cfg.h>
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "devices/fw_cfg_registers.h"
+
 #define KEY_WRITE_CHANNEL 0x4000u /* once asked for writing by the data port; says nothing since QEMU 2.4 */
 #define KEY_LOCAL         0x8000u /* keys of the architecture */
-#define FILES_MAX         (KEY_WRITE_CHANNEL - FW_CFG_FILE_FIRST)
+#define FILES_MAX         (KEY_WRITE_CHANNEL - FW_CFG_KEY_FILE_FIRST)
 
 #define DIRECTORY_ENTRY 64u /* size (32 bits), key (16 bits), reserved (16 bits), name (56 bytes) */
 
@@ -191,7 +193,7 @@ static void fw_cfg_write(void *self, unsigned region, uint64_t offset, unsigned 
 static void fw_cfg_reset(void *self)
 {
     struct fw_cfg *cfg = self;
-    select_key(cfg, FW_CFG_SIGNATURE);
+    select_key(cfg, FW_CFG_KEY_SIGNATURE);
     cfg->dma_address = 0;
 }
 
@@ -217,8 +219,8 @@ static bool item_is_valid(const struct fw_cfg_item *item)
     }
     if (item->key & KEY_WRITE_CHANNEL)
         return false;
-    return item->key & KEY_LOCAL || (item->key < FW_CFG_FILE_FIRST && item->key != FW_CFG_SIGNATURE &&
-                                     item->key != FW_CFG_ID && item->key != FW_CFG_FILE_DIR);
+    return item->key & KEY_LOCAL || (item->key < FW_CFG_KEY_FILE_FIRST && item->key != FW_CFG_KEY_SIGNATURE &&
+                                     item->key != FW_CFG_KEY_ID && item->key != FW_CFG_KEY_FILE_DIR);
 }
 
 static void add_entry(struct fw_cfg *cfg, uint32_t key, const struct fw_cfg_item *item)
@@ -247,13 +249,13 @@ static int add_files(struct fw_cfg *cfg, const struct fw_cfg_item **files, size_
         if (i && !strcmp(files[i - 1]->name, files[i]->name))
             return -EINVAL;
         uint8_t *to = cfg->directory + 4 + i * DIRECTORY_ENTRY;
-        uint32_t key = FW_CFG_FILE_FIRST + (uint32_t)i;
+        uint32_t key = FW_CFG_KEY_FILE_FIRST + (uint32_t)i;
         put_be(to, files[i]->size, 4);
         put_be(to + 4, key, 2);
         memcpy(to + 8, files[i]->name, strlen(files[i]->name));
         add_entry(cfg, key, files[i]);
     }
-    add_entry(cfg, FW_CFG_FILE_DIR, &(struct fw_cfg_item){.data = cfg->directory, .size = size});
+    add_entry(cfg, FW_CFG_KEY_FILE_DIR, &(struct fw_cfg_item){.data = cfg->directory, .size = size});
     return 0;
 }
 
@@ -282,8 +284,8 @@ static int add_items(struct fw_cfg *cfg, const struct fw_cfg_config *config)
     free(files);
     if (ret)
         return ret;
-    add_entry(cfg, FW_CFG_SIGNATURE, &(struct fw_cfg_item){.data = dma_signature, .size = 4});
-    add_entry(cfg, FW_CFG_ID, &(struct fw_cfg_item){.size = 4, .value = FW_CFG_ID_FEATURES});
+    add_entry(cfg, FW_CFG_KEY_SIGNATURE, &(struct fw_cfg_item){.data = dma_signature, .size = 4});
+    add_entry(cfg, FW_CFG_KEY_ID, &(struct fw_cfg_item){.size = 4, .value = FW_CFG_ID_FEATURES});
     qsort(cfg->entries, cfg->entry_count, sizeof(*cfg->entries), compare_keys);
     for (size_t i = 1; i < cfg->entry_count; i++)
         if (cfg->entries[i - 1].key == cfg->entries[i].key)

@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/i440fx.h"
+#include <ringd/models/i440fx.h>
 
 #include <string.h>
+
+#include "devices/pci_registers.h"
 
 /* SMRAM. C_BASE_SEG, bits 2:0, is read-only 010: 0xA0000. */
 #define SMRAM_D_OPEN  0x40u

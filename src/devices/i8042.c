@@ -8,7 +8,7 @@
  * when the answer has been read, so that a driver that asks the controller something between sending a byte and the
  * interrupt loses nothing.
  */
-#include "devices/i8042.h"
+#include <ringd/models/i8042.h>
 
 #include <errno.h>
 #include <stdlib.h>

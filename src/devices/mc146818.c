@@ -18,7 +18,7 @@
  * A reading of the time takes several accesses, and a vCPU may be off its CPU between any two. So they are answered
  * from one snapshot: see read_time().
  */
-#include "devices/mc146818.h"
+#include <ringd/models/mc146818.h>
 
 #include <errno.h>
 #include <stdlib.h>

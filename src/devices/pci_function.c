@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/pci_function.h"
+#include <ringd/models/pci_function.h>
 
 #include <errno.h>
 #include <string.h>
+
+#include "devices/pci_registers.h"
 
 /* Low bits of a base address register (PCI 3.0, 6.2.5.1). */
 #define BAR_IO           0x1u

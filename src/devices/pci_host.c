@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/pci_host.h"
+#include <ringd/models/pci_host.h>
 
 #include <errno.h>
 #include <stdlib.h>
 
+#include "devices/pci_registers.h"
 #include "devices/state.h"
 
 /* CONFIG_ADDRESS: enable, bus, device and function, doubleword. Bits 30:24 and 1:0 are read-only zero

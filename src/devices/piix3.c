@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/piix3.h"
+#include <ringd/models/piix3.h>
 
 #include <string.h>
+
+#include "devices/pci_registers.h"
 
 /* PIRQ route control: bit 7 switches routing off, bits 3:0 are the interrupt. */
 #define PIRQ_DISABLED 0x80u

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/piix4_pm.h"
+#include <ringd/models/piix4_pm.h>
 
 #include <errno.h>
 #include <stdlib.h>
+
+#include "devices/pci_registers.h"
 
 /* Configuration space of function 3 (Intel 82371AB, data sheet 290562, section 7.1). */
 #define PMBA          0x40u

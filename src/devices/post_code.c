@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-#include "devices/post_code.h"
+#include <ringd/models/post_code.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -8,7 +8,7 @@
  * an ISA controller only sees its rising edges; so what the data sheet says withdraws a source must make the line fall,
  * even when the source comes back within the same access (uart_transmit()).
  */
-#include "devices/uart16550.h"
+#include <ringd/models/uart16550.h>
 
 #include <errno.h>
 #include <stdlib.h>

@@ -25,20 +25,28 @@ uint64_t machine_time(const struct ringd *rd)
  * Asking the kernel for the time takes a hundred instructions, the time-stamp counter one. now() notes where both
  * stood, and before() adds to that time what may have passed at most. A bound is all that is computed, so the worst
  * that a rate can do that is too high is a needless now(); one that is too low makes a model late by that part of the
- * time since the last now(). The counter is only trusted while the kernel itself keeps time by it.
+ * time since the last now(). The counter is trusted if the kernel keeps time by it when the ringd is made.
  */
 #define CLOCK_SOURCE "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 #define CALIBRATE_FIRST                                                                                                \
     (UINT64_C(1) << 20) /* cycles, 0.3 to 1 ms: reading two clocks one after the other errs by 0.03 % */
 #define CALIBRATE_LAST    (UINT64_C(1) << 34) /* some seconds */
 #define LONGEST_CYCLES    (UINT64_C(1) << 31) /* a second or two; beyond it now() is asked */
-#define RATE_MARGIN       1.001               /* the kernel steers its clock by up to 500 ppm (adjtimex(2)) */
-#define LEAST_SOUND_CYCLE 0.1                 /* ns; a counter of 10 GHz, or more than 1 ns x 2^31, is a broken one */
+#define RATE_MARGIN       1.1 /* the kernel's clock may be slewed by up to 10 % (adjtimex(2), ADJ_TICK) */
+#define LEAST_SOUND_CYCLE 0.1 /* ns; a counter of 10 GHz, or more than 1 ns x 2^31, is a broken one */
 #define MOST_SOUND_CYCLE  2.0
+
+/* For the rate, because the counter runs on while the host is suspended and CLOCK_MONOTONIC does not. */
+static uint64_t boottime_ns(void)
+{
+    struct timespec ts;
+    clock_gettime(CLOCK_BOOTTIME, &ts);
+    return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
 
 void clock_init(struct ringd *rd)
 {
-    rd->calibration = (struct cycles_base){.ns = monotonic_ns(), .cycles = cycles_now()}; /* in this order */
+    rd->calibration = (struct cycles_base){.ns = boottime_ns(), .cycles = cycles_now()}; /* in this order */
     rd->calibrate_at = CALIBRATE_FIRST;
     char name[16] = "";
     int fd = open(CLOCK_SOURCE, O_RDONLY | O_CLOEXEC);
@@ -53,7 +61,7 @@ void clock_init(struct ringd *rd)
 static void calibrate(struct ringd *rd, uint64_t cycles)
 {
     uint64_t passed = cycles - rd->calibration.cycles;
-    double cycle_ns = (double)(monotonic_ns() - rd->calibration.ns) / (double)passed * RATE_MARGIN;
+    double cycle_ns = (double)(boottime_ns() - rd->calibration.ns) / (double)passed * RATE_MARGIN;
     if (cycle_ns > LEAST_SOUND_CYCLE && cycle_ns < MOST_SOUND_CYCLE)
         store_relaxed(&rd->cycle_most, (uint64_t)(cycle_ns * 4294967296.0)); /* 2^32 */
     store_relaxed(&rd->calibrate_at, passed < CALIBRATE_LAST ? passed * 2 : UINT64_MAX);

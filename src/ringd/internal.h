@@ -18,10 +18,10 @@
 
 #include <ringd/ringd.h>
 
+#include "common/cycles.h"
 #include "ringd/backend.h"
 #include "ringd/commit.h"
 #include "ringd/cursor.h"
-#include "ringd/cycles.h"
 #include "ringd/histogram.h"
 #include "ringd/lock.h"
 #include "ringd/moderation.h"

@@ -8,7 +8,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "ringd/cycles.h"
+#include "common/cycles.h"
 
 /* A lock that the kernel hands over is taken and left outside of what TSan sees; these two lines show it. */
 #if defined(__SANITIZE_THREAD__)

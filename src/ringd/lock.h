@@ -15,8 +15,8 @@ struct ringd_lock {
     unsigned waiters; /* vCPU threads that wait; atomic, relaxed: a hint to the ring thread */
 };
 
-/* The calling thread's ID, asked for once. */
-extern _Thread_local uint32_t lock_thread_id;
+/* The calling thread's ID, asked for once. In a shared library too it is a load away, not a call. */
+extern _Thread_local uint32_t lock_thread_id __attribute__((tls_model("initial-exec")));
 uint32_t lock_ask_thread_id(void);
 /* 0, or -ENOSYS where the kernel has no priority-inheriting futexes. */
 int lock_supported(void);

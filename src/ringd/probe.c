@@ -223,7 +223,9 @@ static int probe(int kvm_fd, enum ringd_backend_kind kind, struct ringd_probe_re
         snprintf(result->reason, sizeof(result->reason), "every access exits");
         break;
     case RINGD_BACKEND_AUTO:
+    default: /* the caller's number */
         result->error = -EINVAL;
+        snprintf(result->reason, sizeof(result->reason), "no back end to be probed");
         break;
     }
     return result->error;

@@ -151,9 +151,9 @@ static inline void change_device(bool shared, const struct zone *from, const str
 
 /*
  * Replays `entry`, the checked copy of the one at the front, and up to `most` - 1 more that go to the same place;
- * returns how many that were. A storm spends its time here, so what stays the same is kept in registers, and the cursor
- * is moved at the end only: until then others that look without the lock find the ring not empty, and wait for the
- * lock.
+ * returns how many that were. A storm spends its time here, so what stays the same is kept in registers. `cursor.first`
+ * moves before each slot is given back: were it behind, a producer that has gone once round would make the ring look
+ * empty.
  */
 static __attribute__((noinline)) uint32_t replay_run(struct ring *ring, const struct zone *zone,
                                                      const struct ringd_ring_entry *entry, uint32_t most)
@@ -183,6 +183,7 @@ static __attribute__((noinline)) uint32_t replay_run(struct ring *ring, const st
     for (;;) {
         write(self, place.region, place.offset, place.width, data & place.mask);
         slot = ring_next_slot(slot);
+        store_relaxed(&ring->cursor.first, slot);
         ring_give_back(page, slot);
         if (--left == 0)
             break;
@@ -191,7 +192,6 @@ static __attribute__((noinline)) uint32_t replay_run(struct ring *ring, const st
             break;
         data = load_relaxed(&words[2]);
     }
-    store_relaxed(&ring->cursor.first, slot);
     return most - left;
 }
 
@@ -299,17 +299,20 @@ unsigned ring_replay(struct ring *ring, bool yield)
 }
 
 /*
- * A vCPU has just drained the ring, as it always does for a latch: what it writes next is as young as a look's leftover
- * would be, so the thread's look may come that much later, and as long as this goes on the thread sleeps. Not when
- * writes have found the ring full: then the thread has to learn of it.
+ * A vCPU has just drained the ring, as it always does for a latch: what is written next is as young as what a look
+ * would leave, so the thread's look may come that much later, and as long as this goes on the thread sleeps. But not
+ * - when the look is due already: it has waited long enough;
+ * - when the vCPU was held up between its look at the ring, at `now`, and here: by so much the rest may be older;
+ * - when writes have found the ring full: the thread has to learn of it.
  */
 static __attribute__((noinline)) void put_off_look(struct ring *ring, uint64_t now)
 {
     struct ringd *rd = ring->rd;
     lock_take(&rd->timer_lock);
-    uint64_t cycles = load_relaxed(&ring->put_off_cycles);
-    if (cycles && load_relaxed(&ring->full_exits) == load_relaxed(&ring->full_seen)) {
-        store_relaxed(&ring->look_ns, monotonic_ns() + load_relaxed(&ring->put_off_ns));
+    uint64_t cycles = load_relaxed(&ring->put_off_cycles), now_ns = monotonic_ns();
+    if (cycles && now_ns < load_relaxed(&ring->look_ns) && cycles_now() - now < cycles / 8 &&
+        load_relaxed(&ring->full_exits) == load_relaxed(&ring->full_seen)) {
+        store_relaxed(&ring->look_ns, now_ns + load_relaxed(&ring->put_off_ns));
         store_relaxed(&ring->put_off_at, now + cycles);
         count_relaxed(&ring->looks_put_off, 1);
         timer_arm(rd);

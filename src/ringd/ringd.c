@@ -16,6 +16,11 @@ const struct backend_ops *backend_find(enum ringd_backend_kind kind)
     return NULL;
 }
 
+const char *ringd_version(void)
+{
+    return RINGD_VERSION;
+}
+
 const char *ringd_backend_name(enum ringd_backend_kind kind)
 {
     switch (kind) {
@@ -35,7 +40,8 @@ const char *ringd_backend_name(enum ringd_backend_kind kind)
 
 static int check_config(const struct ringd_config *config)
 {
-    if (config->backend == RINGD_BACKEND_AUTO || config->priority < 0 || config->priority > 99)
+    if ((config->backend != RINGD_BACKEND_OFF && !backend_find(config->backend)) || config->priority < 0 ||
+        config->priority > 99)
         return -EINVAL;
     if (config->max_replay_latency_ns && config->max_replay_latency_ns < RINGD_LEAST_MAX_REPLAY_LATENCY_NS)
         return -EINVAL;

@@ -6,11 +6,12 @@
 #ifndef VMM_MACHINE_H
 #define VMM_MACHINE_H
 
-#include "devices/fw_cfg.h"
-#include "devices/i440fx.h"
-#include "devices/pci_host.h"
-#include "devices/piix3.h"
-#include "devices/piix4_pm.h"
+#include <ringd/models/fw_cfg.h>
+#include <ringd/models/i440fx.h>
+#include <ringd/models/pci_host.h>
+#include <ringd/models/piix3.h>
+#include <ringd/models/piix4_pm.h>
+
 #include "vmm/chardev.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"

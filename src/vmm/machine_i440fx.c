@@ -8,10 +8,11 @@
 #include <string.h>
 #include <time.h>
 
-#include "devices/debug_console.h"
-#include "devices/debug_exit.h"
-#include "devices/i8042.h"
-#include "devices/post_code.h"
+#include <ringd/models/debug_console.h>
+#include <ringd/models/debug_exit.h>
+#include <ringd/models/i8042.h>
+#include <ringd/models/post_code.h>
+
 #include "vmm/machine_internal.h"
 
 #define SERIAL_PORT              0x3f8u
@@ -180,12 +181,12 @@ static void fill_fw_cfg(struct machine *machine)
     unsigned cpus = machine->vm->vcpu_count, count = 0;
     notes->e820[0] = (struct machine_e820){0, memory->low_size, E820_RAM};
     notes->e820[1] = (struct machine_e820){MEMORY_HIGH, memory->high_size, E820_RAM};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_RAM_SIZE, .size = 8, .value = memory->low_size};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_NB_CPUS, .size = 2, .value = cpus};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_MAX_CPUS, .size = 2, .value = cpus};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_NOGRAPHIC, .size = 2, .value = 1};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_BOOT_MENU, .size = 2, .value = 0};
-    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_IRQ0_OVERRIDE, .size = 4, .value = 1};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_RAM_SIZE, .size = 8, .value = memory->low_size};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_NB_CPUS, .size = 2, .value = cpus};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_MAX_CPUS, .size = 2, .value = cpus};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_NOGRAPHIC, .size = 2, .value = 1};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_BOOT_MENU, .size = 2, .value = 0};
+    notes->items[count++] = (struct fw_cfg_item){.key = FW_CFG_KEY_IRQ0_OVERRIDE, .size = 4, .value = 1};
     notes->items[count++] = (struct fw_cfg_item){
         .name = "etc/e820", .data = notes->e820, .size = sizeof(notes->e820[0]) * (memory->high_size ? 2 : 1)};
     if (strcmp(machine->options->serial, "null") != 0) /* the firmware's screen, there being no other */

@@ -3,9 +3,10 @@
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
-#include "devices/fw_cfg.h"
-#include "devices/mc146818.h"
-#include "devices/uart16550.h"
+#include <ringd/models/fw_cfg.h>
+#include <ringd/models/mc146818.h>
+#include <ringd/models/uart16550.h>
+
 #include "vmm/machine.h"
 
 #define MACHINE_PART_IRQS 2u

@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "ringd/cycles.h"
+#include "common/cycles.h"
 #include "vmm/exits.h"
 #include "vmm/machine.h"
 

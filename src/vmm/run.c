@@ -83,7 +83,7 @@ static int open_kvm(struct vm *vm)
 
 /* As a PC is wired: each ISA interrupt at the PICs and at the IOAPIC's pin of the same number, but interrupt 0 (the
  * PIT) at the IOAPIC's pin 2, where interrupt 2 cannot be, being the PICs' cascade. The firmware's tables say the same
- * (FW_CFG_IRQ0_OVERRIDE). */
+ * (FW_CFG_KEY_IRQ0_OVERRIDE). */
 static int route_interrupts(const struct vm *vm)
 {
     struct {

@@ -12,7 +12,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "ringd/cycles.h"
+#include "common/cycles.h"
 #include "vmm/machine.h"
 
 /* What the kick's handler has to tell; each vCPU thread its own. */

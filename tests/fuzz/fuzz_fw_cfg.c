@@ -6,7 +6,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/fw_cfg.h"
+#include <ringd/models/fw_cfg.h>
+
+#include "devices/fw_cfg_registers.h"
 #include "fake_env.h"
 
 #define MEMORY_SIZE 16384u
@@ -14,10 +16,10 @@
 static uint8_t blob[5000];
 
 static const struct fw_cfg_item items[] = {
-    {.key = FW_CFG_NB_CPUS, .size = 2, .value = 4},
+    {.key = FW_CFG_KEY_NB_CPUS, .size = 2, .value = 4},
     {.name = "etc/blob", .data = blob, .size = sizeof(blob)},
     {.name = "empty"},
-    {.key = FW_CFG_HPET, .data = blob, .size = 121},
+    {.key = FW_CFG_KEY_HPET, .data = blob, .size = 121},
 };
 
 struct oracle {
@@ -53,10 +55,10 @@ static void oracle_select(struct oracle *oracle, unsigned key)
         const void *data;
         size_t size;
     } all[] = {
-        {FW_CFG_SIGNATURE, "QEMU", 4}, {FW_CFG_ID, id, 4},
-        {FW_CFG_NB_CPUS, cpus, 2},     {FW_CFG_FILE_DIR, oracle->directory, sizeof(oracle->directory)},
-        {FW_CFG_FILE_FIRST, NULL, 0},  {FW_CFG_FILE_FIRST + 1, blob, sizeof(blob)},
-        {FW_CFG_HPET, blob, 121},
+        {FW_CFG_KEY_SIGNATURE, "QEMU", 4}, {FW_CFG_KEY_ID, id, 4},
+        {FW_CFG_KEY_NB_CPUS, cpus, 2},     {FW_CFG_KEY_FILE_DIR, oracle->directory, sizeof(oracle->directory)},
+        {FW_CFG_KEY_FILE_FIRST, NULL, 0},  {FW_CFG_KEY_FILE_FIRST + 1, blob, sizeof(blob)},
+        {FW_CFG_KEY_HPET, blob, 121},
     };
     oracle->data = NULL;
     oracle->size = oracle->offset = 0;
@@ -104,8 +106,8 @@ static void run_dma(struct fake_env *fake, struct oracle *oracle, struct input *
         if (error) {
             /* How much was copied before the end of RAM is not promised; take it from the model. */
             demand(fake->memory[gpa + 3] == FW_CFG_DMA_ERROR);
-            oracle_select(oracle, FW_CFG_SIGNATURE);
-            fake_write(fake, FW_CFG_REGION_SELECTOR_DATA, 0, 2, FW_CFG_SIGNATURE);
+            oracle_select(oracle, FW_CFG_KEY_SIGNATURE);
+            fake_write(fake, FW_CFG_REGION_SELECTOR_DATA, 0, 2, FW_CFG_KEY_SIGNATURE);
             return;
         }
         for (uint32_t i = 0; i < length; i++)
@@ -126,12 +128,12 @@ static void prepare(struct oracle *oracle)
     for (size_t i = 0; i < sizeof(blob); i++)
         blob[i] = (uint8_t)(i ^ i >> 8);
     store_be(oracle->directory, 2, 4);
-    store_be(oracle->directory + 4 + 4, FW_CFG_FILE_FIRST, 2);
+    store_be(oracle->directory + 4 + 4, FW_CFG_KEY_FILE_FIRST, 2);
     memcpy(oracle->directory + 4 + 8, "empty", 5);
     store_be(oracle->directory + 4 + 64, sizeof(blob), 4);
-    store_be(oracle->directory + 4 + 64 + 4, FW_CFG_FILE_FIRST + 1, 2);
+    store_be(oracle->directory + 4 + 64 + 4, FW_CFG_KEY_FILE_FIRST + 1, 2);
     memcpy(oracle->directory + 4 + 64 + 8, "etc/blob", 8);
-    oracle_select(oracle, FW_CFG_SIGNATURE);
+    oracle_select(oracle, FW_CFG_KEY_SIGNATURE);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -165,7 +167,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
             fake_read(&fake, FW_CFG_REGION_DMA, offset, width);
             fake_write(&fake, FW_CFG_REGION_DMA, offset, width, take(&input, width));
             fw_cfg_ops.reset(fake.self);
-            oracle_select(&oracle, FW_CFG_SIGNATURE);
+            oracle_select(&oracle, FW_CFG_KEY_SIGNATURE);
             break;
         }
         case 4: { /* what must change nothing */
@@ -176,7 +178,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         }
         case 5:
             fw_cfg_ops.reset(fake.self);
-            oracle_select(&oracle, FW_CFG_SIGNATURE);
+            oracle_select(&oracle, FW_CFG_KEY_SIGNATURE);
             break;
         }
     }

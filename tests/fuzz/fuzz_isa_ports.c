@@ -6,10 +6,11 @@
  */
 #include <stdlib.h>
 
-#include "devices/debug_console.h"
-#include "devices/debug_exit.h"
-#include "devices/i8042.h"
-#include "devices/post_code.h"
+#include <ringd/models/debug_console.h>
+#include <ringd/models/debug_exit.h>
+#include <ringd/models/i8042.h>
+#include <ringd/models/post_code.h>
+
 #include "fake_env.h"
 
 enum { CONSOLE, POST, EXIT, KBC, DEVICES };

@@ -4,7 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/mc146818.h"
+#include <ringd/models/mc146818.h>
+
 #include "devices/mc146818_time.h"
 #include "fake_env.h"
 

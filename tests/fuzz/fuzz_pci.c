@@ -6,10 +6,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/i440fx.h"
-#include "devices/pci_host.h"
-#include "devices/piix3.h"
-#include "devices/piix4_pm.h"
+#include <ringd/models/i440fx.h>
+#include <ringd/models/pci_host.h>
+#include <ringd/models/piix3.h>
+#include <ringd/models/piix4_pm.h>
+
+#include "devices/pci_registers.h"
 #include "fake_env.h"
 
 #define FUNCTIONS 5u
@@ -139,7 +141,8 @@ static void config_write(struct machine *m, struct input *in)
 static void setup(struct machine *m, const struct pci_sink *sink)
 {
     struct pci_slot slots[FUNCTIONS];
-    const uint8_t devfn[FUNCTIONS] = {I440FX_DEVFN, PIIX3_DEVFN, PIIX4_PM_DEVFN, PCI_DEVFN(2, 0), PCI_DEVFN(31, 0)};
+    const uint8_t devfn[FUNCTIONS] = {I440FX_DEVFN, PIIX3_DEVFN, PIIX4_PM_DEVFN, PCI_FUNCTION_DEVFN(2, 0),
+                                      PCI_FUNCTION_DEVFN(31, 0)};
     i440fx_init(&m->i440fx);
     piix3_init(&m->piix3);
     piix4_pm_function_init(&m->pm_function);

@@ -6,7 +6,8 @@
  */
 #include <stdlib.h>
 
-#include "devices/uart16550.h"
+#include <ringd/models/uart16550.h>
+
 #include "fake_env.h"
 
 enum { REG_IER = 1, REG_IIR = 2, REG_LCR = 3, REG_MCR = 4, REG_LSR = 5 };

@@ -69,6 +69,20 @@ enum ringd_backend_kind guest_backend(void)
     return (enum ringd_backend_kind)kind;
 }
 
+unsigned guest_slow(void)
+{
+    const char *text = getenv("RINGVMM_TEST_SLOW");
+    if (!text || !*text)
+        return 1;
+    char *end;
+    long factor = strtol(text, &end, 10);
+    if (*end || factor < 1 || factor > 1000) {
+        fprintf(stderr, "RINGVMM_TEST_SLOW is '%s', not a number from 1 to 1000\n", text);
+        exit(1);
+    }
+    return (unsigned)factor;
+}
+
 static void create_vcpu(struct guest *guest, unsigned id)
 {
     struct guest_vcpu *vcpu = &guest->vcpus[id];

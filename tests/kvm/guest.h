@@ -70,6 +70,13 @@ enum ringd_backend_kind guest_backend(void);
 /* As above, without a back end: only /dev/kvm is needed. */
 void guest_need_kvm(void);
 
+/*
+ * guest_slow - $RINGVMM_TEST_SLOW, by which tests multiply their limits in time; 1 where it is not set. Above 1 the
+ * longest tests repeat what they do less often. The rig sets it: an emulated CPU stands still whenever the host gives
+ * the emulator's one thread no CPU. Exits with 1 when it is no number from 1 to 1000.
+ */
+unsigned guest_slow(void);
+
 /* Makes the VM. Ends the program with a line when KVM refuses: nothing could be tested then. */
 void guest_create(struct guest *guest, unsigned vcpus);
 void guest_destroy(struct guest *guest);

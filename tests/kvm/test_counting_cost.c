@@ -12,9 +12,9 @@
 
 #include <cmocka.h>
 
+#include "common/cycles.h"
 #include "guest.h"
 #include "ringd/cursor.h"
-#include "ringd/cycles.h"
 #include "vmm/exits.h"
 
 #define ROUNDS         41u

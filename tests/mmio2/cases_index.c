@@ -123,7 +123,7 @@ static void hostile_thread(void)
     device_close(&d);
 }
 
-/* A guest that writes without an end while the indices change under it must be stoppable, and the fd closable. */
+/* Buffer and VM are closed while another thread stores to the indices, and it goes on. */
 static void hostile_until_closed(void)
 {
     for (unsigned i = 0; i < 20; i++) {

@@ -469,6 +469,7 @@ static void close_during_create(void)
         closed += closer.closed;
         CHECK_EQ(close(next), closer.closed ? -1 : 0);
     }
+    CHECK(closed > 0); /* else nothing was raced */
     suite_note("%u of 200 closed by the other thread", closed);
     check_recorded(&d.guest, d.buffer.ring, true, 1);
     device_close(&d);

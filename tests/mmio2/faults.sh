@@ -144,6 +144,7 @@ main_faults() {
 	local oopses fails half name
 	mapfile -t oopses < <(with oops)
 	mapfile -t fails < <(with fail)
+	[ $((${#oopses[@]} + ${#fails[@]})) != 0 ] || fail "only the debug kernel shows ${names[*]}: faults.sh --debug"
 	need_rig mmio2
 	# What the rig boots.
 	release=$(cat "${XDG_CACHE_HOME:-${HOME:-/tmp}/.cache}/ringvmm/rig/release")

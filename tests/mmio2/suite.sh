@@ -7,15 +7,15 @@ set -u
 # shellcheck source=tests/mmio2/rig.sh
 . "$(dirname "$0")/rig.sh"
 
-kernel=mmio2 slow=1 timeout=300
+kernel=mmio2 slow=1 timeout=300 out=mmio2-out
 if [ "${1-}" = --debug ]; then
-	kernel=debug slow=10 timeout=7200
+	kernel=debug slow=10 timeout=7200 out=mmio2-out-debug
 	shift
 fi
 build=$(realpath "$1")
 shift
 need_rig "$kernel"
-"$rig/run" --kernel "$kernel" --cpus 2 --build "$build" --out "$build/mmio2-out" --timeout "$timeout" -- \
+"$rig/run" --kernel "$kernel" --cpus 2 --build "$build" --out "$build/$out" --timeout "$timeout" -- \
 	"$build/tests/mmio2/mmio2_suite" --slow "$slow" "$@"
 status=$?
 # The suite found no MMIO2 where it has to be.

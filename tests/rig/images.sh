@@ -139,6 +139,7 @@ write_settings() {
 	printf 'build=%q\n' "$build"
 	printf 'mode=%s\n' "$mode"
 	printf 'merged=%s\n' "$merged"
+	printf 'icount=%s\n' "$icount"
 	[ "$mode" != shell ] || printf 'size=%q\nterm=%q\n' "$(stty size)" "${TERM:-linux}"
 }
 

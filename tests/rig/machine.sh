@@ -18,8 +18,11 @@ set_accelerator() {
 # The initcalls left out check certificates, test a random number generator and read BPF's type data: half a billion
 # instructions of the boot, and nothing here uses what they make.
 kernel_line="console=ttyS0 loglevel=7 panic=-1 oops=panic mitigations=off no5lvl tsc=reliable no_timer_check nokaslr norandmaps \
-nowatchdog audit=0 random.trust_cpu=on i8042.nokbd i8042.noaux 8250.nr_uarts=1 rdinit=/init \
+nowatchdog cryptomgr.notests audit=0 random.trust_cpu=on i8042.nokbd i8042.noaux 8250.nr_uarts=1 rdinit=/init \
 initcall_blacklist=load_system_certificate_list,jent_mod_init,bpf_tcp_ca_kfunc_init,bpf_dummy_struct_ops_init"
+
+# The debug kernel's: every report of KASAN, not only the first; and what `session` writes to the console is not rationed.
+debug_line="kasan_multi_shot printk.devkmsg=on"
 
 # port NUMBER NAME FILE - a virtio-serial port whose bytes the machine writes to a file: no reader can slow it down or lose any.
 port() {
@@ -42,14 +45,15 @@ set_ports() {
 drive() { printf 'if=none,id=%s,format=raw,cache=unsafe,file=%s,%s' "$1" "${2//,/,,}" "$3"; }
 
 start_machine() {
-	local limit=()
+	local limit=() line=$kernel_line
+	[ "$which" != debug ] || line="$line $debug_line"
 	set_accelerator
 	set_ports
 	[ "$timeout" = 0 ] || limit=(timeout --foreground -k 5 "$timeout")
 	# The parent's death ends the machine: a killed run leaves nothing behind.
 	TMPDIR=$work setpriv --pdeathsig TERM "${limit[@]}" qemu-system-x86_64 "${accelerator[@]}" -cpu max -m "$memory" \
 		-machine "q35,hpet=off" -nodefaults -no-user-config -display none -no-reboot \
-		-kernel "$kernel/linux" -initrd "$initramfs" -append "$kernel_line" \
+		-kernel "$kernel/linux" -initrd "$initramfs" -append "$line" \
 		-chardev "file,id=console,path=${work//,/,,}/console.log" -serial chardev:console \
 		-drive "$(drive base "$base" snapshot=on)" -device virtio-blk-pci,drive=base \
 		-drive "$(drive project "$disk" snapshot=off)" -device virtio-blk-pci,drive=project \
@@ -98,11 +102,28 @@ bring_back() {
 		say "what came back is incomplete: $(tail -n 1 "$work/tar.log")"
 }
 
-# The command's exit status. Where there is none, a line that says why.
+# How the kernel's reports begin: BUG: (KASAN, sleeping, spinlocks) and BUG kmalloc-.. (slab), WARNING: (lockdep, RCU, WARN_ON),
+# INFO: trying to register (lockdep), UBSAN:, and what `session` says about leaks. RCU stalls are none: a busy host makes them.
+problem='(BUG[: ]|WARNING: |UBSAN: |Oops: |kernel BUG at |INFO: trying to register|(list_add|list_del) corruption|rig: PROBLEM: )'
+
+# Sets $problems to 1 when the kernel has reported any, and says how the first begins and what others there are.
+find_problems() {
+	local found first
+	found=$(grep -aonE "^\[ *[0-9.]+\] .*$problem.*" "$out/console.log") || return 0
+	problems=1
+	first=${found%%:*}
+	say "the kernel has reported $(wc -l <<<"$found") problems; $out/console.log, from line $first:"
+	sed -n "$first,$((first + 24))p" "$out/console.log" | tr -d '\r' >&2
+	say "all that begin so:"
+	cut -d: -f2- <<<"$found" | tr -d '\r' | sed 's/^\[ *[0-9.]*\] *//' | sort | uniq -c | sort -rn | head -n 20 >&2
+}
+
+# The command's exit status; 1 when that is 0 and there are $problems. Where there is none, a line that says why.
 result() {
 	local status
 	status=$(sed -n 's/^status \([0-9]*\)$/\1/p' "$work/status")
 	if [ -n "$status" ]; then
+		[ "$status" != 0 ] || status=$problems
 		return "$status"
 	elif [ "$ended" = 124 ] || [ "$ended" = 137 ]; then
 		say "timeout: the command had not ended after $timeout s (--timeout); console: $out/console.log"

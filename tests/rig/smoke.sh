@@ -1,12 +1,16 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-2-Clause
 # The rig itself: what goes in, what comes out, and that its instruction count repeats.
-#   smoke.sh command BUILD      smoke.sh end BUILD      smoke.sh icount BUILD
+#   smoke.sh command BUILD      smoke.sh end BUILD      smoke.sh icount BUILD      smoke.sh debug BUILD
+# The last, that the debug kernel reports mistakes and nothing else, is run by hand: building that kernel takes too long.
 set -u
 rig=$(cd "$(dirname "$0")" && pwd)
 what=$1 build=$2
+mistakes=$build/rig-mistakes # in the project's folder, so that it comes into the machine
+kernel=stock
+[ "$what" != debug ] || kernel=debug
 out=$(mktemp -d)
-trap 'rm -rf "$out"' EXIT
+trap 'rm -rf "$out" "$mistakes"' EXIT
 
 fail() {
 	echo "FAIL: $*"
@@ -14,7 +18,7 @@ fail() {
 	exit 1
 }
 
-"$rig/run" --prepare 2>"$out/why"
+"$rig/run" --prepare --kernel "$kernel" 2>"$out/why"
 case $? in
 0) ;;
 77)
@@ -58,7 +62,7 @@ test_end() {
 	grep -q 'Kernel panic' "$out/stderr" || fail "panic: $(cat "$out/stderr")"
 }
 
-ns_per_tick() { in_rig --icount -- rtc_tick --quick --only floor | sed -n 's/^floor  *\([0-9][0-9]*\)  *[0-9].*/\1/p' | head -n 1; }
+ns_per_tick() { in_rig --icount -- rtc_tick --quick --only floor | sed -n 's/^floor  *\([0-9]*\)\.\([0-9][0-9]*\)  *[0-9].*/\1\2/p' | head -n 1; }
 
 test_icount() {
 	local first second
@@ -73,7 +77,25 @@ test_icount() {
 		'BEGIN { exit !(a > 1000 && b > 1000 && a - b <= a / 100 && b - a <= a / 100) }' || fail "more than 1 % apart"
 }
 
+# The first run makes no mistake and has to end with 0.
+test_debug() {
+	local status=0 sign
+	in_rig --kernel debug -- ringvmm doctor >"$out/stdout" 2>"$out/stderr" || status=$?
+	[ "$status" = 0 ] || fail "no mistake made, and exit status $status; $(cat "$out/stdout" "$out/stderr")"
+	"$rig/debug-kernel.sh" --output "$mistakes" >/dev/null || fail "no modules"
+	# shellcheck disable=SC2016
+	in_rig --kernel debug -- sh -c 'for what in sleep order freed leak; do
+		insmod "$1/mistakes.ko" what=$what && rmmod mistakes || exit 2
+	done' sh "$mistakes" 2>"$out/stderr" || status=$?
+	[ "$status" = 1 ] || fail "mistakes made, and exit status $status, not 1; $(cat "$out/stderr")"
+	for sign in 'BUG: sleeping function called from invalid context' 'WARNING: possible circular locking dependency' \
+		'BUG: KASAN: slab-use-after-free in mistakes_' 'rig: PROBLEM: [0-9]* leaks' 'rig: PROBLEM: lockdep has turned itself off'; do
+		sed '1,/^rig: all that begin so/d' "$out/stderr" | grep -q "$sign" || fail "not reported: $sign; $(cat "$out/stderr")"
+	done
+	cat "$out/stderr"
+}
+
 case $what in
-command | end | icount) "test_$what" ;;
+command | end | icount | debug) "test_$what" ;;
 *) fail "'$what' is no part of this test" ;;
 esac

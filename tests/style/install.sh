@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: BSD-2-Clause
-# `ninja install` works, with a staged DESTDIR too, and what it installs runs.
+# install.sh ROOT BUILD - `ninja install` works, with a staged DESTDIR too, and what it installs runs; the manual pages are
+# sound, and each function of libringd has one.
 set -eu
-build=$1
+root=$1 build=$2
 stage=$(mktemp -d)
 trap 'rm -rf "$stage"' EXIT
 DESTDIR=$stage meson install -C "$build" --no-rebuild >/dev/null
@@ -21,11 +22,13 @@ if ! find "$stage" -type f -name ringd -perm -u+x | grep -q . || ! find "$stage"
 	exit 1
 fi
 if command -v man >/dev/null; then
-	for page in ringvmm.1 ringd.8; do
-		warnings=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$(find "$stage" -name "$page*" | head -n 1)" 2>&1 >/dev/null)
+	find "$stage" -type f -path '*/man/*' >"$stage/pages"
+	while read -r page; do
+		warnings=$(LC_ALL=C.UTF-8 MANROFFSEQ='' MANWIDTH=80 man --warnings -E UTF-8 -l -Tutf8 -Z "$page" 2>&1 >/dev/null)
 		[ -z "$warnings" ] || {
-			echo "$warnings"
+			echo "$page: $warnings"
 			exit 1
 		}
-	done
+	done <"$stage/pages"
 fi
+"$root/tests/libringd/man.py" "$root" "$stage"

@@ -6,14 +6,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "devices/debug_console.h"
-#include "devices/i440fx.h"
-#include "devices/mc146818.h"
-#include "devices/pci_host.h"
-#include "devices/piix3.h"
-#include "devices/piix4_pm.h"
-#include "devices/post_code.h"
 #include "fake_env.h"
+#include <ringd/models/debug_console.h>
+#include <ringd/models/i440fx.h>
+#include <ringd/models/mc146818.h>
+#include <ringd/models/pci_host.h>
+#include <ringd/models/piix3.h>
+#include <ringd/models/piix4_pm.h>
+#include <ringd/models/post_code.h>
 
 enum state_kind {
     KIND_RTC_HOST,
@@ -68,7 +68,7 @@ static inline int kind_create_pci(struct kind_instance *in)
     memcpy(in->route, in->isa.route, sizeof(in->route));
     in->sink = (struct pci_sink){in, kind_window, kind_pam, kind_pirq};
     const struct pci_slot slots[KIND_SLOTS] = {
-        {I440FX_DEVFN, &in->bridge.function}, {PIIX3_DEVFN, &in->isa.function}, {PCI_DEVFN(1, 3), &in->pm}};
+        {I440FX_DEVFN, &in->bridge.function}, {PIIX3_DEVFN, &in->isa.function}, {PCI_FUNCTION_DEVFN(1, 3), &in->pm}};
     struct pci_host_config config = {.slots = slots, .count = KIND_SLOTS, .sink = &in->sink};
     return fake_env_create(&in->fake, &pci_host_ops, &config, 0);
 }

@@ -216,11 +216,11 @@ static void test_terminal_modes(void **state)
  * brought to the foreground. Returns 0 or the number of the step that went wrong. */
 static int background_session(struct fixture *f, int master, const char *slave_name)
 {
-    int go[2];
+    int go[2], there[2];
     (void)setsid();
     int slave = open(slave_name, O_RDWR);
     struct termios cooked;
-    if (slave < 0 || tcgetattr(slave, &cooked) || pipe(go))
+    if (slave < 0 || tcgetattr(slave, &cooked) || pipe(go) || pipe(there))
         return 1;
     (void)signal(SIGTTOU, SIG_DFL);
     pid_t job = fork();
@@ -236,19 +236,21 @@ static int background_session(struct fixture *f, int master, const char *slave_n
         if (write(master, "x\n", 2) != 2)
             _exit(4);
         run_for(f, 5);
-        if (f->input_size || read(go[0], &byte, 1) != 1)
+        if (f->input_size || write(there[1], "1", 1) != 1 || read(go[0], &byte, 1) != 1)
             _exit(5);
         chardev_resume_terminal(f->chr); /* as after SIGCONT of `fg` */
-        run_for(f, 5);
+        for (unsigned i = 0; i < 1000 && !f->input_size; i++)
+            run_for(f, 5);
         if (tcgetattr(slave, &now) || now.c_lflag & ICANON || !f->input_size)
             _exit(6);
         chardev_close(f->chr);
         _exit(tcgetattr(slave, &now) || now.c_lflag != cooked.c_lflag ? 7 : 0);
     }
     (void)setpgid(job, job);
-    if (write(go[1], "1", 1) != 1)
+    char byte;
+    (void)close(there[1]); /* the job's end is then the last: if it ends early, this reads its end */
+    if (write(go[1], "1", 1) != 1 || read(there[0], &byte, 1) < 0)
         return 8;
-    (void)poll(NULL, 0, 50);
     (void)signal(SIGTTOU, SIG_IGN);
     if (tcsetpgrp(slave, job) || write(go[1], "2", 1) != 1)
         return 9;

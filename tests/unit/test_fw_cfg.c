@@ -8,7 +8,9 @@
 
 #include <cmocka.h>
 
-#include "devices/fw_cfg.h"
+#include <ringd/models/fw_cfg.h>
+
+#include "devices/fw_cfg_registers.h"
 #include "fake_env.h"
 
 #define SELECTOR    FW_CFG_REGION_SELECTOR_DATA
@@ -21,16 +23,16 @@ static const uint8_t table[5] = {1, 2, 3, 4, 5};
 static uint8_t big[10000];
 
 static const struct fw_cfg_item items[] = {
-    {.key = FW_CFG_NB_CPUS, .size = 2, .value = 0x0104},
+    {.key = FW_CFG_KEY_NB_CPUS, .size = 2, .value = 0x0104},
     {.name = "etc/table", .data = table, .size = sizeof(table)},
-    {.key = FW_CFG_RAM_SIZE, .size = 8, .value = 0x1122334455667788},
+    {.key = FW_CFG_KEY_RAM_SIZE, .size = 8, .value = 0x1122334455667788},
     {.name = "bootorder"},
     {.name = "etc/big", .data = big, .size = sizeof(big)},
-    {.key = FW_CFG_IRQ0_OVERRIDE, .size = 4, .value = 1},
+    {.key = FW_CFG_KEY_IRQ0_OVERRIDE, .size = 4, .value = 1},
 };
 
 /* Keys that the files above get: sorted by name. */
-enum { KEY_BOOTORDER = FW_CFG_FILE_FIRST, KEY_BIG, KEY_TABLE };
+enum { KEY_BOOTORDER = FW_CFG_KEY_FILE_FIRST, KEY_BIG, KEY_TABLE };
 
 static int setup(void **state)
 {
@@ -113,16 +115,16 @@ static void test_items_by_port(void **state)
         size_t size;
         const char *bytes;
     } cases[] = {
-        {FW_CFG_SIGNATURE, 5, "QEMU\0"},
-        {FW_CFG_ID, 6, "\x03\0\0\0\0\0"},
-        {FW_CFG_NB_CPUS, 4, "\x04\x01\0\0"},
-        {FW_CFG_RAM_SIZE, 9, "\x88\x77\x66\x55\x44\x33\x22\x11\0"},
-        {FW_CFG_IRQ0_OVERRIDE, 5, "\x01\0\0\0\0"},
+        {FW_CFG_KEY_SIGNATURE, 5, "QEMU\0"},
+        {FW_CFG_KEY_ID, 6, "\x03\0\0\0\0\0"},
+        {FW_CFG_KEY_NB_CPUS, 4, "\x04\x01\0\0"},
+        {FW_CFG_KEY_RAM_SIZE, 9, "\x88\x77\x66\x55\x44\x33\x22\x11\0"},
+        {FW_CFG_KEY_IRQ0_OVERRIDE, 5, "\x01\0\0\0\0"},
         {KEY_TABLE, 6, "\1\2\3\4\5\0"},
         {KEY_TABLE | 0x4000, 6, "\1\2\3\4\5\0"}, /* bit 14 says nothing */
         {KEY_BOOTORDER, 2, "\0\0"},
-        {FW_CFG_FILE_FIRST + 3, 2, "\0\0"}, /* no such file */
-        {FW_CFG_RAM_SIZE | 0x8000, 2, "\0\0"},
+        {FW_CFG_KEY_FILE_FIRST + 3, 2, "\0\0"}, /* no such file */
+        {FW_CFG_KEY_RAM_SIZE | 0x8000, 2, "\0\0"},
         {0xffff, 2, "\0\0"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
@@ -152,10 +154,10 @@ static void test_directory(void **state)
     store_be(expected, 3, 4);
     for (unsigned i = 0; i < 3; i++) {
         store_be(expected + 4 + 64 * i, files[i].size, 4);
-        store_be(expected + 8 + 64 * i, FW_CFG_FILE_FIRST + i, 2);
+        store_be(expected + 8 + 64 * i, FW_CFG_KEY_FILE_FIRST + i, 2);
         strcpy((char *)expected + 12 + 64 * i, files[i].name);
     }
-    select_key(*state, FW_CFG_FILE_DIR);
+    select_key(*state, FW_CFG_KEY_FILE_DIR);
     expect_bytes(*state, expected, sizeof(expected));
 }
 
@@ -301,7 +303,7 @@ static void test_data_is_not_copied(void **state)
     struct fake_env fake;
     assert_int_equal(fake_env_create(&fake, &fw_cfg_ops, &config, 0), 0);
     bytes[0] = 9;
-    select_key(&fake, FW_CFG_FILE_FIRST);
+    select_key(&fake, FW_CFG_KEY_FILE_FIRST);
     assert_int_equal(data(&fake), 9);
     fake_env_destroy(&fake);
 }
@@ -322,18 +324,18 @@ static void test_configurations(void **state)
         {{{.name = ""}}, 1, -EINVAL},
         {{{.name = "a"}, {.name = "a"}}, 2, -EINVAL},
         {{{.name = "a"}, {.name = "b"}}, 2, 0},
-        {{{.key = FW_CFG_UUID}, {.key = FW_CFG_UUID}}, 2, -EINVAL},
-        {{{.key = FW_CFG_SIGNATURE}}, 1, -EINVAL},
-        {{{.key = FW_CFG_ID}}, 1, -EINVAL},
-        {{{.key = FW_CFG_FILE_DIR}}, 1, -EINVAL},
-        {{{.key = FW_CFG_FILE_FIRST}}, 1, -EINVAL},
-        {{{.key = FW_CFG_FILE_FIRST - 1}}, 1, 0},
+        {{{.key = FW_CFG_KEY_UUID}, {.key = FW_CFG_KEY_UUID}}, 2, -EINVAL},
+        {{{.key = FW_CFG_KEY_SIGNATURE}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_ID}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_FILE_DIR}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_FILE_FIRST}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_FILE_FIRST - 1}}, 1, 0},
         {{{.key = 0x4002}}, 1, -EINVAL},
         {{{.key = 0xc000}}, 1, -EINVAL},
         {{{.key = 0xbfff}, {.key = 0x8000}}, 2, 0},
-        {{{.key = FW_CFG_UUID, .size = 9}}, 1, -EINVAL},
-        {{{.key = FW_CFG_UUID, .data = table, .size = (size_t)UINT32_MAX + 1}}, 1, -EINVAL},
-        {{{.key = FW_CFG_UUID}}, UINT16_MAX + 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_UUID, .size = 9}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_UUID, .data = table, .size = (size_t)UINT32_MAX + 1}}, 1, -EINVAL},
+        {{{.key = FW_CFG_KEY_UUID}}, UINT16_MAX + 1, -EINVAL},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         const struct fw_cfg_config config = {cases[i].items, cases[i].count};

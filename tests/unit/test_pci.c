@@ -10,16 +10,18 @@
 
 #include <errno.h>
 
-#include "devices/i440fx.h"
-#include "devices/pci_host.h"
-#include "devices/piix3.h"
-#include "devices/piix4_pm.h"
+#include <ringd/models/i440fx.h>
+#include <ringd/models/pci_host.h>
+#include <ringd/models/piix3.h>
+#include <ringd/models/piix4_pm.h>
+
+#include "devices/pci_registers.h"
 #include "fake_env.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-#define PLAIN_DEVFN PCI_DEVFN(5, 0) /* a function whose config bytes are their own offsets */
-#define BARS_DEVFN  PCI_DEVFN(3, 0)
+#define PLAIN_DEVFN PCI_FUNCTION_DEVFN(5, 0) /* a function whose config bytes are their own offsets */
+#define BARS_DEVFN  PCI_FUNCTION_DEVFN(3, 0)
 
 enum { BAR_IO = 0, BAR_MEM = 1, BAR_PREF64 = 2, BAR_PREF32 = 4 };
 
@@ -190,12 +192,12 @@ static void narrow_accesses_to_the_address_register_do_nothing(void **state)
 static void nobody_there_reads_as_ones(void **state)
 {
     static const uint32_t addresses[] = {
-        0x00000000u,                        /* not enabled */
-        0x00000000u | PLAIN_DEVFN << 8,     /* the same, a function that exists */
-        0x80010000u,                        /* another bus */
-        0x80000000u | PCI_DEVFN(2, 0) << 8, /* no such device */
-        0x80000000u | PCI_DEVFN(1, 1) << 8, /* no such function */
-        0x80000000u | PCI_DEVFN(31, 7) << 8,
+        0x00000000u,                                 /* not enabled */
+        0x00000000u | PLAIN_DEVFN << 8,              /* the same, a function that exists */
+        0x80010000u,                                 /* another bus */
+        0x80000000u | PCI_FUNCTION_DEVFN(2, 0) << 8, /* no such device */
+        0x80000000u | PCI_FUNCTION_DEVFN(1, 1) << 8, /* no such function */
+        0x80000000u | PCI_FUNCTION_DEVFN(31, 7) << 8,
     };
     struct machine *m = *state;
     for (size_t i = 0; i < COUNT(addresses); i++) {

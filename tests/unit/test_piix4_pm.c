@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-#include "devices/piix4_pm.h"
+#include <ringd/models/piix4_pm.h>
+
 #include "fake_env.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))

@@ -7,7 +7,8 @@
 
 #include <cmocka.h>
 
-#include "devices/uart16550.h"
+#include <ringd/models/uart16550.h>
+
 #include "fake_env.h"
 
 enum { RBR = 0, THR = 0, DLL = 0, IER = 1, DLM = 1, IIR = 2, FCR = 2, LCR = 3, MCR = 4, LSR = 5, MSR = 6, SCR = 7 };

@@ -10,43 +10,22 @@
  *
  * There is no expansion ROM register: it reads as 0 like any register that no table defines.
  */
-#ifndef DEVICES_PCI_FUNCTION_H
-#define DEVICES_PCI_FUNCTION_H
+#ifndef RINGD_MODELS_PCI_FUNCTION_H
+#define RINGD_MODELS_PCI_FUNCTION_H
 
+#include <ringd/api.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Registers and bits of the header (PCI 3.0, 6.1 and 6.2). */
-enum {
-    PCI_VENDOR_ID = 0x00,
-    PCI_DEVICE_ID = 0x02,
-    PCI_COMMAND = 0x04,
-    PCI_STATUS = 0x06,
-    PCI_REVISION_ID = 0x08,
-    PCI_CLASS_CODE = 0x09,
-    PCI_LATENCY_TIMER = 0x0d,
-    PCI_HEADER_TYPE = 0x0e,
-    PCI_BASE_ADDRESS = 0x10,
-    PCI_SUBSYSTEM_VENDOR_ID = 0x2c,
-    PCI_SUBSYSTEM_ID = 0x2e,
-    PCI_INTERRUPT_LINE = 0x3c,
-    PCI_INTERRUPT_PIN = 0x3d,
-
-    PCI_COMMAND_IO = 0x0001,
-    PCI_COMMAND_MEMORY = 0x0002,
-    PCI_COMMAND_MASTER = 0x0004,
-    PCI_STATUS_ERRORS = 0xf900, /* the bits that software clears by writing ones */
-    PCI_HEADER_MULTIFUNCTION = 0x80,
-    PCI_VENDOR_INTEL = 0x8086,
-};
+RINGD_API_BEGIN
 
 #define PCI_CONFIG_BYTES 256u
 #define PCI_BARS         6u
 #define PCI_WINDOW_OWN   6u /* the window of a chip's own base register */
 #define PCI_WINDOWS      7u
 
-#define PCI_DEVFN(device, function) ((uint8_t)((device) << 3 | (function)))
+#define PCI_FUNCTION_DEVFN(device, function) ((uint8_t)((device) << 3 | (function)))
 
 enum pci_bar_kind {
     PCI_BAR_NONE,
@@ -157,5 +136,7 @@ void pci_function_write(struct pci_function *fn, unsigned offset, unsigned width
  */
 bool pci_function_state_valid(const struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES]);
 void pci_function_load(struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES]);
+
+RINGD_API_END
 
 #endif

@@ -5,14 +5,17 @@
  *
  * PCI_WINDOW_OWN of the function is where the guest wants PIIX4_PM_IO mapped (64 ports at PMBA, enabled by PMREGMISC).
  */
-#ifndef DEVICES_PIIX4_PM_H
-#define DEVICES_PIIX4_PM_H
+#ifndef RINGD_MODELS_PIIX4_PM_H
+#define RINGD_MODELS_PIIX4_PM_H
 
 #include <ringd/device.h>
 
-#include "devices/pci_function.h"
+#include <ringd/api.h>
+#include <ringd/models/pci_function.h>
 
-#define PIIX4_PM_DEVFN PCI_DEVFN(1, 3) /* where SeaBIOS and its ACPI tables look for it on this machine */
+RINGD_API_BEGIN
+
+#define PIIX4_PM_DEVFN PCI_FUNCTION_DEVFN(1, 3) /* where SeaBIOS and its ACPI tables look for it on this machine */
 
 /* What the APM control port 0xB2 takes for "ACPI on" and "ACPI off": the FADT's ACPI_ENABLE and ACPI_DISABLE, as in the
  * tables that SeaBIOS makes for this chip (src/fw/acpi.c). */
@@ -41,5 +44,7 @@ void piix4_pm_function_init(struct pci_function *fn);
 
 /* piix4_pm_power_button - someone pressed the power button: sets PWRBTN_STS. For ringd_call(); `arg` is not used. */
 void piix4_pm_power_button(void *self, void *arg);
+
+RINGD_API_END
 
 #endif

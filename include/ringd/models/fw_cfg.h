@@ -3,37 +3,37 @@
  * fw_cfg: the interface by which QEMU's firmware learns about its machine (QEMU, docs/specs/fw_cfg), on I/O ports.
  * A list of read-only items, each with a 16-bit key, read a byte at a time or by a DMA of the device.
  */
-#ifndef DEVICES_FW_CFG_H
-#define DEVICES_FW_CFG_H
+#ifndef RINGD_MODELS_FW_CFG_H
+#define RINGD_MODELS_FW_CFG_H
 
+#include <ringd/api.h>
 #include <ringd/device.h>
+
+RINGD_API_BEGIN
 
 #define FW_CFG_BASE 0x510 /* where the firmware looks: the selector; the region table is relative to it */
 
 /* Keys of QEMU's include/standard-headers/linux/qemu_fw_cfg.h and hw/i386/fw_cfg.h that a PC's firmware asks for.
  * Numbers are little endian unless stated. */
 enum fw_cfg_key {
-    FW_CFG_SIGNATURE = 0x00, /* "QEMU"; the model's own */
-    FW_CFG_ID = 0x01,        /* 32 bits of features; the model's own */
-    FW_CFG_UUID = 0x02,      /* 16 bytes */
-    FW_CFG_RAM_SIZE = 0x03,  /* 64 bits, bytes */
-    FW_CFG_NOGRAPHIC = 0x04, /* 16 bits */
-    FW_CFG_NB_CPUS = 0x05,   /* 16 bits: CPUs that are there at power-on */
-    FW_CFG_MACHINE_ID = 0x06,
-    FW_CFG_BOOT_MENU = 0x0e, /* 16 bits */
-    FW_CFG_MAX_CPUS = 0x0f,  /* 16 bits: one more than the highest APIC ID that can come */
-    FW_CFG_FILE_DIR = 0x19,  /* the directory of files, big endian; the model's own */
-    FW_CFG_FILE_FIRST = 0x20,
+    FW_CFG_KEY_SIGNATURE = 0x00, /* "QEMU"; the model's own */
+    FW_CFG_KEY_ID = 0x01,        /* 32 bits of features; the model's own */
+    FW_CFG_KEY_UUID = 0x02,      /* 16 bytes */
+    FW_CFG_KEY_RAM_SIZE = 0x03,  /* 64 bits, bytes */
+    FW_CFG_KEY_NOGRAPHIC = 0x04, /* 16 bits */
+    FW_CFG_KEY_NB_CPUS = 0x05,   /* 16 bits: CPUs that are there at power-on */
+    FW_CFG_KEY_MACHINE_ID = 0x06,
+    FW_CFG_KEY_BOOT_MENU = 0x0e, /* 16 bits */
+    FW_CFG_KEY_MAX_CPUS = 0x0f,  /* 16 bits: one more than the highest APIC ID that can come */
+    FW_CFG_KEY_FILE_DIR = 0x19,  /* the directory of files, big endian; the model's own */
+    FW_CFG_KEY_FILE_FIRST = 0x20,
 
-    FW_CFG_ACPI_TABLES = 0x8000,
-    FW_CFG_SMBIOS_ENTRIES = 0x8001,
-    FW_CFG_IRQ0_OVERRIDE = 0x8002, /* 32 bits: 1 when the PIT is wired to the I/O APIC's input 2 */
-    FW_CFG_E820_TABLE = 0x8003,
-    FW_CFG_HPET = 0x8004,
+    FW_CFG_KEY_ACPI_TABLES = 0x8000,
+    FW_CFG_KEY_SMBIOS_ENTRIES = 0x8001,
+    FW_CFG_KEY_IRQ0_OVERRIDE = 0x8002, /* 32 bits: 1 when the PIT is wired to the I/O APIC's input 2 */
+    FW_CFG_KEY_E820_TABLE = 0x8003,
+    FW_CFG_KEY_HPET = 0x8004,
 };
-
-/* FW_CFG_ID: the traditional interface (bit 0) and DMA (bit 1). */
-#define FW_CFG_ID_FEATURES 3u
 
 #define FW_CFG_NAME_MAX 55u /* characters of a file's name: 56 in the directory, one of them the terminating zero */
 
@@ -46,15 +46,6 @@ enum fw_cfg_region {
     FW_CFG_REGION_DMA,           /* 0x514: DMA address, 64 bits, big endian */
 };
 
-/* DMA descriptor: control (32 bits), length (32 bits), address (64 bits), all big endian. */
-enum fw_cfg_dma_control {
-    FW_CFG_DMA_ERROR = 1u << 0,
-    FW_CFG_DMA_READ = 1u << 1,
-    FW_CFG_DMA_SKIP = 1u << 2,
-    FW_CFG_DMA_SELECT = 1u << 3, /* the key is in bits 16 to 31 */
-    FW_CFG_DMA_WRITE = 1u << 4,
-};
-
 /*
  * One item. Three ways to give its contents:
  * - data and size: kept BY REFERENCE, so that a kernel or an initrd need not be copied. The caller keeps the bytes,
@@ -63,7 +54,7 @@ enum fw_cfg_dma_control {
  * - data NULL, size 0: an empty item.
  */
 struct fw_cfg_item {
-    uint16_t key;     /* when name is NULL: below FW_CFG_FILE_FIRST or from 0x8000 to 0xbfff, and not the model's own */
+    uint16_t key; /* when name is NULL: below FW_CFG_KEY_FILE_FIRST or from 0x8000 to 0xbfff, and not the model's own */
     const char *name; /* a file: 1 to FW_CFG_NAME_MAX characters; its key is given by its place in the directory */
     const void *data;
     size_t size; /* bytes, below 4 GiB */
@@ -71,7 +62,7 @@ struct fw_cfg_item {
 };
 
 /* For create(); items and names are read during the call only, item data as said above. Files may come in any order:
- * the directory is sorted by name, and file i in it has the key FW_CFG_FILE_FIRST + i.
+ * the directory is sorted by name, and file i in it has the key FW_CFG_KEY_FILE_FIRST + i.
  * create() returns -EINVAL for a key or a name that is not allowed or comes twice, or an impossible size. */
 struct fw_cfg_config {
     const struct fw_cfg_item *items;
@@ -79,5 +70,7 @@ struct fw_cfg_config {
 };
 
 extern const struct ringd_device_ops fw_cfg_ops;
+
+RINGD_API_END
 
 #endif

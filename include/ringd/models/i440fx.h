@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* The 82441FX PCI and memory controller (host bridge) of the 440FX chip set: configuration space, PAM and SMRAM. */
-#ifndef DEVICES_I440FX_H
-#define DEVICES_I440FX_H
+#ifndef RINGD_MODELS_I440FX_H
+#define RINGD_MODELS_I440FX_H
 
-#include "devices/pci_function.h"
+#include <ringd/api.h>
+#include <ringd/models/pci_function.h>
 
-#define I440FX_DEVFN     PCI_DEVFN(0, 0)
+RINGD_API_BEGIN
+
+#define I440FX_DEVFN     PCI_FUNCTION_DEVFN(0, 0)
 #define I440FX_PAM       0x59u /* PAM0, of PAM0 to PAM6 */
 #define I440FX_PAM_COUNT 7u
 #define I440FX_SMRAM     0x72u
@@ -34,5 +37,7 @@ enum pam_mode i440fx_pam(const uint8_t pam[I440FX_PAM_COUNT], unsigned segment);
 
 /* i440fx_segment - a segment's first guest-physical address, and its size in bytes (0 past the last one). */
 uint32_t i440fx_segment(unsigned segment, uint32_t *size);
+
+RINGD_API_END
 
 #endif

@@ -6,10 +6,13 @@
  * transmitter is always empty. Reception is fed by the host of the model through the functions below, which are to be
  * called like the model's operations: with the device's lock held (ringd_call()).
  */
-#ifndef DEVICES_UART16550_H
-#define DEVICES_UART16550_H
+#ifndef RINGD_MODELS_UART16550_H
+#define RINGD_MODELS_UART16550_H
 
+#include <ringd/api.h>
 #include <ringd/device.h>
+
+RINGD_API_BEGIN
 
 #define UART16550_FIFO_SIZE 16u
 
@@ -54,5 +57,7 @@ bool uart16550_receive_break(void *self);
 void uart16550_set_modem_lines(void *self, unsigned lines);
 
 extern const struct ringd_device_ops uart16550_ops;
+
+RINGD_API_END
 
 #endif

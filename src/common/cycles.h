@@ -7,8 +7,9 @@
 #include <time.h>
 #include <x86intrin.h>
 
-/* The time-stamp counter. Statistics only: nothing is decided by it, so a host whose TSCs disagree shows odd figures
- * and nothing worse. */
+/* The time-stamp counter: for statistics, where a host whose TSCs disagree shows odd figures and nothing worse; for
+ * env_before(), which trusts it only where the kernel does; and for how often a vCPU puts a look off, where an error
+ * costs system calls or looks. */
 static inline uint64_t cycles_now(void)
 {
     return __rdtsc();

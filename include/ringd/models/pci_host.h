@@ -5,12 +5,15 @@
  *
  * The device is mapped at port PCI_HOST_BASE. docs/devices/pci_host.md says which access does what.
  */
-#ifndef DEVICES_PCI_HOST_H
-#define DEVICES_PCI_HOST_H
+#ifndef RINGD_MODELS_PCI_HOST_H
+#define RINGD_MODELS_PCI_HOST_H
 
 #include <ringd/device.h>
 
-#include "devices/pci_function.h"
+#include <ringd/api.h>
+#include <ringd/models/pci_function.h>
+
+RINGD_API_BEGIN
 
 #define PCI_HOST_BASE 0xcf8u
 
@@ -20,7 +23,7 @@ enum pci_host_region {
 };
 
 struct pci_slot {
-    uint8_t devfn; /* PCI_DEVFN(device, function) on bus 0 */
+    uint8_t devfn; /* PCI_FUNCTION_DEVFN(device, function) on bus 0 */
     struct pci_function *function;
 };
 
@@ -38,5 +41,7 @@ struct pci_host_config {
 };
 
 extern const struct ringd_device_ops pci_host_ops;
+
+RINGD_API_END
 
 #endif

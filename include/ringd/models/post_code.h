@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* POST code port (0x80): firmware shows how far it got. */
-#ifndef DEVICES_POST_CODE_H
-#define DEVICES_POST_CODE_H
+#ifndef RINGD_MODELS_POST_CODE_H
+#define RINGD_MODELS_POST_CODE_H
 
+#include <ringd/api.h>
 #include <ringd/device.h>
+
+RINGD_API_BEGIN
 
 #define POST_CODE_HISTORY 16u
 
@@ -23,5 +26,7 @@ unsigned post_code_history(const void *self, struct post_code_entry *entries);
 
 /* create() takes no configuration. */
 extern const struct ringd_device_ops post_code_ops;
+
+RINGD_API_END
 
 #endif

@@ -5,14 +5,19 @@
  * Base 0x60 gives ports 0x60, 0x64 and 0x92. Interrupt line I8042_IRQ_KEYBOARD belongs on IRQ 1 and I8042_IRQ_AUX on
  * IRQ 12. A system reset is asked for by RINGD_EVENT_RESET.
  */
-#ifndef DEVICES_I8042_H
-#define DEVICES_I8042_H
+#ifndef RINGD_MODELS_I8042_H
+#define RINGD_MODELS_I8042_H
 
+#include <ringd/api.h>
 #include <ringd/device.h>
+
+RINGD_API_BEGIN
 
 enum i8042_irq { I8042_IRQ_KEYBOARD, I8042_IRQ_AUX };
 
 /* create() takes no configuration. */
 extern const struct ringd_device_ops i8042_ops;
+
+RINGD_API_END
 
 #endif

@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* MC146818 real-time clock and CMOS, as wired in a PC: ports 0x70 and 0x71, IRQ 8. See docs/devices/mc146818.md. */
-#ifndef DEVICES_MC146818_H
-#define DEVICES_MC146818_H
+#ifndef RINGD_MODELS_MC146818_H
+#define RINGD_MODELS_MC146818_H
 
+#include <ringd/api.h>
 #include <ringd/device.h>
+
+RINGD_API_BEGIN
 
 #define MC146818_NVRAM_SIZE      128  /* indices that seven bits of port 0x70 reach; the first 14 are the clock */
 #define MC146818_DEFAULT_CENTURY 0x32 /* where SeaBIOS and the FADT of PC firmware have the century byte */
@@ -56,5 +59,7 @@ void mc146818_set_nvram(void *self, unsigned index, uint8_t value);
 
 /* mc146818_nmi_masked - bit 7 of the last index write: the PC's NMI gate. Lock as for mc146818_set_nvram(). */
 bool mc146818_nmi_masked(const void *self);
+
+RINGD_API_END
 
 #endif
