@@ -4,9 +4,9 @@
 #   in_rig.sh mmio2 BUILD   MMIO2's modules: the doctor picks mmio2; the suite kvm on mmio2
 #   in_rig.sh v1 BUILD      the same modules: the suite kvm on v1, which is there beside mmio2
 #   in_rig.sh stock BUILD   Debian's own modules: the doctor picks v1
-# The suite takes two machines. With two CPUs and a busy host, QEMU 7.2's SVM leads SeaBIOS astray now and then, one boot
-# in fifty: with QEMU instead of ringvmm as well, and with Debian's own KVM. With one CPU none of 180 boots was, so the
-# tests that boot firmware run there.
+# The suite takes two machines. With two CPUs and a busy host, QEMU 7.2's SVM leads SeaBIOS astray now and then, once in
+# about fifty boots: with QEMU instead of ringvmm as well, and with Debian's own KVM. With one CPU none of 180 boots
+# was, so the tests that boot firmware run there.
 # RINGVMM_TEST_SLOW multiplies the tests' limits in time (10 here, 1 by default) and makes the longest ones shorter.
 set -u
 # shellcheck source=tests/mmio2/rig.sh

@@ -252,17 +252,21 @@ static void shrink_caches(void)
 static void no_growth(void)
 {
     const unsigned rounds = 150;
+    long long pages = 0, taken = 0;
+    bool grew = true;
     churn(20);
-    shrink_caches();
-    long long pages = read_number("/proc/vmstat", "nr_slab_unreclaimable"), before = pages;
-    long long free_before = read_number("/proc/vmstat", "nr_free_pages");
-    churn(rounds);
-    shrink_caches();
-    pages = read_number("/proc/vmstat", "nr_slab_unreclaimable") - before;
-    long long taken = free_before - read_number("/proc/vmstat", "nr_free_pages");
+    for (unsigned attempt = 0; grew && attempt < 3; attempt++) { /* others use memory, too: a leak shows each time */
+        shrink_caches();
+        pages = -read_number("/proc/vmstat", "nr_slab_unreclaimable");
+        taken = read_number("/proc/vmstat", "nr_free_pages");
+        churn(rounds);
+        shrink_caches();
+        pages += read_number("/proc/vmstat", "nr_slab_unreclaimable");
+        taken -= read_number("/proc/vmstat", "nr_free_pages");
+        grew = pages >= 60 || taken >= 250;
+    }
     suite_context("%lld pages of slab and %lld in all more after %u VMs", pages, taken, rounds);
-    CHECK(pages < 60);
-    CHECK(taken < 250);
+    CHECK(!grew);
     suite_note("%u VMs with %u buffers: %lld pages of slab, %lld in all", rounds, rounds * 5, pages, taken);
 }
 

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Read in by suite.sh and faults.sh: where things are, and the end of the test where there is no rig.
+# Read in by suite.sh, faults.sh and other tests in the rig: where things are, and the end of the test where there is no rig.
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 project=$(cd "$here/../.." && pwd)
 rig=$project/tests/rig
