@@ -14,7 +14,7 @@
 #define POLL_LEAST_NS     50000u  /* looking more often than this costs more than wake-ups at the same rate */
 #define POLL_MOST_NS      500000u /* a storm that ends is noticed within this time, whatever the bound */
 #define POLL_START_NS     100000u /* fills about 80 slots where a posted write costs 1.2 us */
-#define POLL_AIM_LOOKS    4u      /* looks that went well until the aim is raised by one; it is lowered by an eighth */
+#define POLL_AIM_LOOKS    16u     /* looks that went well until the aim is raised by one; it is lowered by an eighth */
 #define WINDOW_LOOKS      8u
 #define LATCH_BAR_LEAST   16u /* bounds */
 #define LATCH_BAR_MOST_NS 1000000000u
@@ -123,7 +123,7 @@ static void step_latch(struct moderation *m, const struct moderation_seen *seen,
 /*
  * How full a look may find the ring depends on how steadily the guest writes and how punctual the host's timers are. So
  * it is tried: raised by one now and then, lowered by an eighth each time it was too much. From there to the next time
- * it takes 21 x 4 looks at least, which is over 10,000 writes.
+ * it takes 21 x 16 looks, which is some 50,000 writes.
  */
 static void adapt_aim(struct moderation *m, uint64_t full_exits)
 {

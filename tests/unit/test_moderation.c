@@ -328,12 +328,12 @@ static void poll_aim(void **state)
     start(true, true, BOUND);
     to_poll();
     assert_int_equal(m.poll_aim, 148); /* 169 less an eighth */
-    for (unsigned i = 0; i < 3; i++)
+    for (unsigned i = 0; i < 15; i++)
         step(100 * US, 148, 0, 0, 0);
     assert_int_equal(m.poll_aim, 148);
     step(100 * US, 148, 0, 0, 0);
-    assert_int_equal(m.poll_aim, 149); /* the fourth that went well */
-    for (unsigned i = 0; i < 100; i++)
+    assert_int_equal(m.poll_aim, 149); /* the sixteenth that went well */
+    for (unsigned i = 0; i < 200; i++)
         step(100 * US, 148, 0, 0, 0);
     assert_int_equal(m.poll_aim, 159); /* 169 less a sixteenth, no more */
     step(100 * US, 148, 0, 0, 1);
