@@ -131,8 +131,11 @@ static void *run_vcpu(void *arg)
 {
     struct vmm *vmm = arg;
     for (;;) {
-        if (ioctl(vmm->vcpu, KVM_RUN, 0) < 0 && errno != EINTR)
+        if (ioctl(vmm->vcpu, KVM_RUN, 0) < 0) {
+            if (errno == EINTR)
+                continue; /* a signal: there was no exit */
             die("KVM_RUN", errno);
+        }
         if (vmm->run->exit_reason != KVM_EXIT_IO) {
             fprintf(stderr, "embed-daemon: exit %u was not expected\n", vmm->run->exit_reason);
             exit(1);

@@ -8,6 +8,7 @@
  *     ./embed-inprocess tick.bin [TICKS [auto|mmio2|v1|off]]
  */
 #include <err.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
 #include <stdatomic.h>
@@ -158,7 +159,10 @@ static void on_io(struct vm *vm)
 static void run_vcpu(struct vm *vm)
 {
     while (!vm->ended) {
-        checked(ioctl(vm->vcpu, KVM_RUN, 0), "KVM_RUN");
+        int ret = ioctl(vm->vcpu, KVM_RUN, 0);
+        if (ret < 0 && errno == EINTR) /* a signal: there was no exit */
+            continue;
+        checked(ret, "KVM_RUN");
         vm->exits++;
         if (vm->run->exit_reason != KVM_EXIT_IO)
             errx(1, "the vCPU stopped for reason %u", vm->run->exit_reason);
@@ -185,7 +189,6 @@ int main(int argc, char **argv)
     run_vcpu(&vm);
     clock_gettime(CLOCK_MONOTONIC, &end);
     ringd_stop(vm.rd);
-
     struct ringd_region_stats index;
     ringd_region_stats(vm.devs[0], MC146818_INDEX, &index);
     double us = (double)(end.tv_sec - begin.tv_sec) * 1e6 + (double)(end.tv_nsec - begin.tv_nsec) / 1e3;

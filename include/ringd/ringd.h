@@ -273,7 +273,7 @@ void ringd_write_part(struct ringd_dev *dev, unsigned region, uint64_t offset, u
  * still while paused. ringd_set_time() sets it, only while paused.
  * @size: of ringd_save(), the room at @state.
  * ringd_save() returns the bytes written, -ENOSPC or -ENOTSUP; ringd_load() 0, -EINVAL, -ENOTSUP; ringd_set_time() 0,
- * -EBUSY, -EINVAL for RINGD_NEVER.
+ * -EBUSY, -EINVAL above 2^63 - 1.
  */
 int ringd_save(struct ringd_dev *dev, void *state, size_t size);
 int ringd_load(struct ringd_dev *dev, const void *state, size_t size);

@@ -150,8 +150,14 @@ static int load(struct request *request)
         return -EINVAL;
     if (!device)
         return -ENODEV;
+    uint64_t before = ringd_time(device->rd);
     int ret = ringd_set_time(device->rd, message->time);
-    return ret ? ret : ringd_load(device->dev, message->state, message->bytes);
+    if (ret)
+        return ret;
+    ret = ringd_load(device->dev, message->state, message->bytes);
+    if (ret)
+        (void)ringd_set_time(device->rd, before);
+    return ret;
 }
 
 static int stats(struct request *request)

@@ -224,12 +224,11 @@ void dev_commit(struct ringd_dev *dev)
 static int adopt_clock(struct ringd *rd, const struct ringd_state_slot *head)
 {
     uint64_t now = monotonic_ns();
-    bool frozen = head->frozen_at != RINGD_NEVER;
-    uint64_t behind = frozen ? head->frozen_at : head->clock_skew; /* either way at most the time itself */
-    if (behind > now)
+    uint64_t time = head->frozen_at != RINGD_NEVER ? head->frozen_at : now - head->clock_skew;
+    if (time > RINGD_LATEST)
         return -EINVAL;
     if (!rd->device_count)
-        store_relaxed(&rd->clock_skew, frozen ? now - behind : behind);
+        store_relaxed(&rd->clock_skew, now - time);
     return 0;
 }
 

@@ -30,6 +30,9 @@
 #define RINGD_MAX_RINGS   RINGD_MAX_DEVICES
 #define RINGD_MAX_IRQS    8u
 
+/* The machine's time stays below this: its difference from the host's clock is then a signed number. 292 years. */
+#define RINGD_LATEST ((uint64_t)INT64_MAX)
+
 /* Entries that the ring thread replays before it lets a waiting vCPU have the lock: about 5 us of replaying. */
 #define RING_BATCH 32u
 

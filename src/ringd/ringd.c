@@ -213,7 +213,7 @@ int ringd_set_time(struct ringd *rd, uint64_t ns)
 {
     if (load_relaxed(&rd->frozen_at) == RINGD_NEVER)
         return -EBUSY;
-    if (ns == RINGD_NEVER)
+    if (ns > RINGD_LATEST)
         return -EINVAL;
     store_relaxed(&rd->frozen_at, ns);
     return 0;

@@ -28,7 +28,7 @@ int source_check_memfd(int fd, size_t least, size_t most, size_t *bytes)
 }
 
 /* The kernel's own name for a descriptor without a file; no path can look like one, as each begins with a slash. */
-static bool is_anon_inode(int fd, const char *prefix)
+static bool is_anon_inode(int fd, const char *wanted)
 {
     char link[32], name[96];
     snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -36,7 +36,7 @@ static bool is_anon_inode(int fd, const char *prefix)
     if (len < 0)
         return false;
     name[len] = 0;
-    return strncmp(name, prefix, strlen(prefix)) == 0;
+    return strcmp(name, wanted) == 0;
 }
 
 int source_check_eventfd(int fd)
@@ -72,7 +72,7 @@ int source_ring_open(int ring_fd, int event_fd, struct backend_ring *out)
     if (event_fd >= 0) {
         if (source_check_memfd(ring_fd, RINGD_RING_BYTES, RINGD_RING_BYTES, NULL) || source_check_eventfd(event_fd))
             return -EINVAL;
-    } else if (!is_anon_inode(ring_fd, "anon_inode:kvm")) {
+    } else if (!is_anon_inode(ring_fd, "anon_inode:kvm-coalesced-mmio-buffer")) /* kmod/ */ {
         return -EINVAL;
     }
     void *map = mmap(NULL, RINGD_RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, ring_fd, 0);

@@ -38,8 +38,11 @@ static uint64_t to_monotonic(const struct ringd *rd, uint64_t deadline_ns)
 {
     if (load_relaxed(&rd->frozen_at) != RINGD_NEVER || deadline_ns == RINGD_NEVER)
         return RINGD_NEVER;
-    uint64_t skew = load_relaxed(&rd->clock_skew);
-    return deadline_ns > RINGD_NEVER - 1 - skew ? RINGD_NEVER - 1 : deadline_ns + skew;
+    /* Signed: a machine that comes from another host can be ahead of this one's clock. Its time is below 2^63. */
+    int64_t skew = (int64_t)load_relaxed(&rd->clock_skew);
+    if (skew < 0)
+        return deadline_ns > -(uint64_t)skew ? deadline_ns + (uint64_t)skew : 0;
+    return deadline_ns > RINGD_NEVER - 1 - (uint64_t)skew ? RINGD_NEVER - 1 : deadline_ns + (uint64_t)skew;
 }
 
 void timer_set(struct ringd_dev *dev, unsigned timer, uint64_t deadline_ns)
