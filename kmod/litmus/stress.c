@@ -4,8 +4,9 @@
  *
  * One thread runs a vCPU that writes to a posted port once per turn, the other sleeps in poll() and drains. The next write
  * comes a random short while after the drain, just when the other thread is on its way back to sleep: the window of
- * kmod/litmus/wakeup.litmus. A poll() that lasts to its time limit although the ring holds an entry has lost a wake-up; it
- * does not return 0 then, as it looks once more at the end.
+ * kmod/litmus/wakeup.litmus. A third thread sleeps 10 ms at a time. When it finds the same entry in the ring 50 times in a
+ * row while the consumer sleeps, the wake-up is lost; the consumer's poll() has a time limit, and goes on. Time alone would
+ * not tell: a machine that its host does not run for a second takes every sleep to its limit, and this thread with it.
  * Exit status: 0 none, 1 some, 2 no MMIO2 here.
  *
  *   cc -O2 -Iinclude kmod/litmus/stress.c -o stress -lpthread
@@ -30,7 +31,9 @@
 enum {
 	PORT = 0x70,
 	EXIT_PORT = 0xf4,
-	LIMIT_MS = 1000,
+	LIMIT_MS = 2000,
+	BEAT_US = 10000,
+	BEATS = 50,
 	MAX_DELAY = 4096, /* turns of an empty loop */
 };
 
@@ -82,31 +85,41 @@ static void make_guest(struct stress *s)
 		die("KVM_REGISTER_COALESCED_MMIO2");
 }
 
-static long long milliseconds(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return now.tv_sec * 1000LL + now.tv_nsec / 1000000;
-}
-
 static void *consume(void *arg)
 {
 	struct stress *s = arg;
 	struct pollfd wait = { .fd = s->buffer, .events = POLLIN };
 
 	while (!atomic_load(&s->stop)) {
-		long long start = milliseconds();
 		uint32_t last;
 
 		poll(&wait, 1, LIMIT_MS);
 		last = __atomic_load_n(&s->ring->last, __ATOMIC_ACQUIRE);
 		if (last == s->ring->first)
 			continue;
-		if (milliseconds() - start >= LIMIT_MS)
-			atomic_fetch_add(&s->lost, 1);
 		__atomic_store_n(&s->ring->first, last, __ATOMIC_RELEASE);
 		atomic_fetch_add(&s->drained, 1);
+	}
+	return NULL;
+}
+
+/* Counts the entries that stay in the ring for BEATS looks. */
+static void *watch(void *arg)
+{
+	struct stress *s = arg;
+	unsigned long before = 0;
+	unsigned beats = 0;
+
+	while (!atomic_load(&s->stop)) {
+		unsigned long drained = atomic_load(&s->drained);
+		uint32_t last = __atomic_load_n(&s->ring->last, __ATOMIC_ACQUIRE);
+		bool waits = last != __atomic_load_n(&s->ring->first, __ATOMIC_ACQUIRE) && drained == before;
+
+		beats = waits ? beats + 1 : 0;
+		if (beats == BEATS)
+			atomic_fetch_add(&s->lost, 1);
+		before = drained;
+		usleep(BEAT_US);
 	}
 	return NULL;
 }
@@ -116,10 +129,10 @@ int main(int argc, char **argv)
 	static struct stress s;
 	time_t end = time(NULL) + (argc > 1 ? atol(argv[1]) : 60);
 	unsigned long turns = 0;
-	pthread_t consumer;
+	pthread_t consumer, watcher;
 
 	make_guest(&s);
-	if (pthread_create(&consumer, NULL, consume, &s))
+	if (pthread_create(&consumer, NULL, consume, &s) || pthread_create(&watcher, NULL, watch, &s))
 		die("pthread_create");
 	srandom(1);
 	while (time(NULL) < end) {
@@ -137,6 +150,7 @@ int main(int argc, char **argv)
 	}
 	atomic_store(&s.stop, true);
 	pthread_join(consumer, NULL);
+	pthread_join(watcher, NULL);
 	printf("%lu writes, each followed by a wait; %lu wake-ups lost\n", turns, atomic_load(&s.lost));
 	return atomic_load(&s.lost) ? 1 : 0;
 }
