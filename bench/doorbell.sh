@@ -4,8 +4,8 @@
 # timer would take tens of milliseconds.
 #   doorbell.sh BUILD
 set -u
-project=$(cd "$(dirname "$0")/.." && pwd)
-run=$project/tests/rig/run
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../tests/rig/need.sh"
 build=$1
 most_ms=10 bound_us=100000
 out=$(mktemp -d)
@@ -17,17 +17,9 @@ fail() {
 	exit 1
 }
 
-"$run" --prepare --kernel mmio2 2>"$out/why"
-case $? in
-0) ;;
-77)
-	echo "SKIP: $(tail -n 1 "$out/why")"
-	exit 77
-	;;
-*) fail "--prepare: $(cat "$out/why")" ;;
-esac
+need_rig mmio2
 
-"$run" --build "$build" --out "$out" --kernel mmio2 --cpus 2 -- \
+"$rig/run" --build "$build" --out "$out" --kernel mmio2 --cpus 2 -- \
 	replay_latency --backend mmio2 --max-replay-latency "$bound_us" --idle 50 --paced 0 --storm 0 >"$out/table" ||
 	fail "exit status $?; $(cat "$out/table")"
 cat "$out/table"

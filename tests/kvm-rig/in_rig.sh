@@ -9,8 +9,8 @@
 # was, so the tests that boot firmware run there.
 # RINGVMM_TEST_SLOW multiplies the tests' limits in time (10 here, 1 by default) and makes the longest ones shorter.
 set -u
-# shellcheck source=tests/mmio2/rig.sh
-. "$(dirname "$0")/../mmio2/rig.sh"
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../rig/need.sh"
 
 what=$1
 build=$(realpath "$2")

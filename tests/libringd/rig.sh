@@ -4,8 +4,8 @@
 # packages cannot be had.
 set -u
 build=$(realpath "$1")
-# shellcheck source=tests/mmio2/rig.sh
-. "$(dirname "$0")/../mmio2/rig.sh"
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../rig/need.sh"
 need_rig mmio2
 # shellcheck disable=SC2154,SC2016
 output=$("$rig/run" --kernel mmio2 --build "$build" --out "$build/rig-out-libringd" --timeout 200 -- sh -c '

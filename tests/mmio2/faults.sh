@@ -7,8 +7,9 @@
 # Builds the modules (kmod/build.sh keeps them), and boots as seldom as it can: twice for all faults whose cases just
 # fail, once for each that ends in an oops. While one machine runs, the modules of the next are built.
 set -u
-# shellcheck source=tests/mmio2/rig.sh
-. "$(dirname "$0")/rig.sh"
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../rig/need.sh"
+here=$(cd "$(dirname "$0")" && pwd)
 
 kernel=mmio2
 if [ "${1-}" = --debug ]; then

@@ -4,8 +4,8 @@
 #   suite.sh [--debug] BUILD [ARGUMENT OF mmio2_suite]...
 #   --debug   on the rig's debug kernel, with ten times the time; what that kernel reports is a failure, too
 set -u
-# shellcheck source=tests/mmio2/rig.sh
-. "$(dirname "$0")/rig.sh"
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../rig/need.sh"
 
 kernel=mmio2 slow=1 timeout=300 out=mmio2-out
 if [ "${1-}" = --debug ]; then

@@ -4,7 +4,8 @@
 #   smoke.sh command BUILD      smoke.sh end BUILD      smoke.sh icount BUILD      smoke.sh debug BUILD
 # The last, that the debug kernel reports mistakes and nothing else, is run by hand: building that kernel takes too long.
 set -u
-rig=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/need.sh"
 what=$1 build=$2
 mistakes=$build/rig-mistakes # in the project's folder, so that it comes into the machine
 kernel=stock
@@ -18,15 +19,7 @@ fail() {
 	exit 1
 }
 
-"$rig/run" --prepare --kernel "$kernel" 2>"$out/why"
-case $? in
-0) ;;
-77)
-	echo "SKIP: $(tail -n 1 "$out/why")"
-	exit 77
-	;;
-*) fail "--prepare: $(cat "$out/why")" ;;
-esac
+need_rig "$kernel"
 
 in_rig() { "$rig/run" --build "$build" --out "$out" "$@"; }
 

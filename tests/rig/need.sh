@@ -1,17 +1,13 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # shellcheck shell=bash
-# Read in by suite.sh, faults.sh and other tests in the rig: where things are, and the end of the test where there is no rig.
-here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-project=$(cd "$here/../.." && pwd)
-rig=$project/tests/rig
+# Read in by the tests that run in the rig: where things are, and the end of a test where there is no rig.
+rig=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+# shellcheck disable=SC2034 # for who reads this in
+project=$(cd "$rig/../.." && pwd)
 
 # need_rig KERNEL - fills the rig's cache, or ends the test as skipped.
 need_rig() {
 	local why status=0
-	if [ "$1" = debug ] && [ ! -x "$rig/debug-kernel.sh" ]; then
-		echo "SKIP: the rig has no debug kernel"
-		exit 77
-	fi
 	why=$("$rig/run" --prepare --kernel "$1" 2>&1) || status=$?
 	case $status in
 	0) ;;
