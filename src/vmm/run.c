@@ -28,8 +28,6 @@
 #define KVM_IDENTITY_MAP 0xfeffc000u
 #define KVM_TSS          0xfeffd000u
 
-#define IOAPIC_PINS 24u /* of the 82093AA, which KVM models */
-
 #define NVRAM_DELAY_S 0.1  /* a guest that toggles a byte costs ten writes a second, not one each */
 #define FLUSH_MS      2000 /* how long a slow reader of a console may hold up the end */
 
@@ -81,31 +79,6 @@ static int open_kvm(struct vm *vm)
     return -error;
 }
 
-/* As a PC is wired: each ISA interrupt at the PICs and at the IOAPIC's pin of the same number, but interrupt 0 (the
- * PIT) at the IOAPIC's pin 2, where interrupt 2 cannot be, being the PICs' cascade. The firmware's tables say the same
- * (FW_CFG_KEY_IRQ0_OVERRIDE). */
-static int route_interrupts(const struct vm *vm)
-{
-    struct {
-        struct kvm_irq_routing head;
-        struct kvm_irq_routing_entry entries[15 + IOAPIC_PINS - 1];
-    } routing = {0};
-    for (__u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-        if (gsi == 2)
-            continue;
-        if (gsi < 16)
-            routing.entries[routing.head.nr++] = (struct kvm_irq_routing_entry){
-                .gsi = gsi,
-                .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = {.irqchip = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, .pin = gsi % 8}};
-        routing.entries[routing.head.nr++] =
-            (struct kvm_irq_routing_entry){.gsi = gsi,
-                                           .type = KVM_IRQ_ROUTING_IRQCHIP,
-                                           .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi ? gsi : 2}};
-    }
-    return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &routing) < 0 ? complain("KVM_SET_GSI_ROUTING", -errno) : 0;
-}
-
 static int create_vm(struct vm *vm)
 {
     vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
@@ -120,7 +93,8 @@ static int create_vm(struct vm *vm)
         return complain("KVM_CREATE_IRQCHIP", -errno);
     if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
         return complain("KVM_CREATE_PIT2", -errno);
-    return route_interrupts(vm);
+    int ret = irq_init(&vm->irq, vm->fd);
+    return ret ? complain("KVM_SET_GSI_ROUTING", ret) : 0;
 }
 
 static int save_chips(const struct vm *vm, struct chips *chips)
@@ -474,6 +448,7 @@ static void destroy(struct run *run)
     if (vm->memory.ram || vm->memory.rom)
         memory_destroy(&vm->memory);
     bus_destroy(&vm->bus);
+    irq_destroy(&vm->irq);
     nvram_file_close(&run->nvram);
     if (run->stats && run->stats != stderr)
         fclose(run->stats);
@@ -503,6 +478,7 @@ int vmm_run(const struct run_options *options)
     pthread_mutex_init(&run->vm.gate_lock, NULL);
     pthread_cond_init(&run->vm.gate_cond, NULL);
     bus_init(&run->vm.bus);
+    irq_clear(&run->vm.irq);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     chardev_catch_fatal_signals();

@@ -14,6 +14,7 @@
 #include <ringd/ringd.h>
 
 #include "vmm/bus.h"
+#include "vmm/irq.h"
 #include "vmm/memory.h"
 
 #define VM_MAX_CPUS 64u
@@ -40,6 +41,7 @@ struct vm {
     int scratch_fd; /* left over from the probe of back ends */
     struct memory memory;
     struct bus bus;
+    struct irq irq;
     struct ringd *ringd;
     struct machine *machine;
 
