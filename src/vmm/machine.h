@@ -8,10 +8,12 @@
 
 #include <ringd/models/fw_cfg.h>
 #include <ringd/models/i440fx.h>
+#include <ringd/models/ich9.h>
 #include <ringd/models/pci_host.h>
 #include <ringd/models/pci_msix.h>
 #include <ringd/models/piix3.h>
 #include <ringd/models/piix4_pm.h>
+#include <ringd/models/q35.h>
 
 #include "vmm/chardev.h"
 #include "vmm/options.h"
@@ -93,9 +95,12 @@ struct machine_firmware {
     struct fw_cfg_config config;
 };
 
+struct machine_type;
+
 struct machine {
     struct vm *vm;
     const struct run_options *options;
+    const struct machine_type *type;
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;
@@ -106,6 +111,10 @@ struct machine {
             struct piix3 piix3;
             struct pci_function pm;
         } i440fx;
+        struct machine_q35 {
+            struct q35_mch mch;
+            struct ich9_lpc lpc;
+        } q35;
     } chipset;
     struct pci_sink pci_sink;
     struct pci_slot pci_slots[MACHINE_MAX_FUNCTIONS];

@@ -74,9 +74,16 @@ static int connect(struct machine *machine)
                              machine_find(machine, "pm"), PIIX4_PM_IO);
 }
 
+/* Turned by one from slot to slot, so that slot 1's pin A is PIRQA#. */
+static unsigned pirq_of(uint8_t devfn, unsigned pin)
+{
+    return ((devfn >> 3) + pin - 1) & 3;
+}
+
 const struct machine_type machine_i440fx = {
     .add_functions = add_functions,
     .parts = parts,
     .part_count = sizeof(parts) / sizeof(parts[0]),
     .connect = connect,
+    .pirq_of = pirq_of,
 };

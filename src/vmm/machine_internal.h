@@ -39,10 +39,11 @@ struct machine_type {
     int (*add_functions)(struct machine *machine); /* the chip set's, before any device */
     const struct machine_part *parts;              /* among them the PCI host, "pci" */
     unsigned part_count;
-    int (*connect)(struct machine *machine); /* functions to devices, which are all there now */
+    int (*connect)(struct machine *machine);          /* functions to devices, which are all there now */
+    unsigned (*pirq_of)(uint8_t devfn, unsigned pin); /* which PCI line a function's pin, 0 to 3, is wired to */
 };
 
-extern const struct machine_type machine_i440fx;
+extern const struct machine_type machine_i440fx, machine_q35;
 
 /* The device with this label, or NULL. */
 struct ringd_dev *machine_find(const struct machine *machine, const char *label);

@@ -284,8 +284,9 @@ static int add_by_option(struct machine *machine)
 
 int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
 {
-    static const struct machine_type *const types[] = {[OPTION_MACHINE_I440FX] = &machine_i440fx};
-    const struct machine_type *type = types[machine->options->machine];
+    static const struct machine_type *const types[] = {
+        [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
+    const struct machine_type *type = machine->type = types[machine->options->machine];
     machine->serial = serial;
     machine->debugcon = debugcon;
     machine->pci_sink = (struct pci_sink){.ctx = machine,

@@ -10,6 +10,8 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#define PIN_REGISTER 0x3d /* PCI 3.0, 6.2.4 */
+
 int machine_add_function(struct machine *machine, uint8_t devfn, struct pci_function *fn, struct machine_function **out)
 {
     if (machine->function_count == MACHINE_MAX_FUNCTIONS)
@@ -19,7 +21,8 @@ int machine_add_function(struct machine *machine, uint8_t devfn, struct pci_func
         return -ENOMEM;
     function->machine = machine;
     function->fn = fn;
-    function->intx.allowed = true;
+    unsigned pin = fn->initial[PIN_REGISTER]; /* 1: INTA#; 0: none */
+    function->intx = (struct irq_intx){.pirq = machine->type->pirq_of(devfn, pin ? pin - 1 : 0), .allowed = true};
     function->interrupts.intx = true;
     fn->owner = function;
     machine->pci_slots[machine->function_count] = (struct pci_slot){devfn, fn};

@@ -39,7 +39,7 @@ enum ringvmm_exit {
 
 #define OPTIONS_MAX_CPUS 64
 
-enum option_machine { OPTION_MACHINE_I440FX };
+enum option_machine { OPTION_MACHINE_I440FX, OPTION_MACHINE_Q35 };
 enum option_rtc_base { OPTION_RTC_UTC, OPTION_RTC_LOCALTIME, OPTION_RTC_DATE };
 enum option_rtc_clock { OPTION_RTC_CLOCK_HOST, OPTION_RTC_CLOCK_VM };
 enum option_lost_ticks { OPTION_LOST_TICKS_DISCARD, OPTION_LOST_TICKS_SLEW };
@@ -119,7 +119,7 @@ struct port_claim {
     const char *name;
 };
 
-/* Who has which port on every i440fx machine, whatever the options; the debug console's second port and the debug exit
+/* Who has which port on every machine, whatever the options; the debug console's second port and the debug exit
  * are added from the options. */
 extern const struct port_claim options_fixed_ports[];
 extern const unsigned options_fixed_port_count;

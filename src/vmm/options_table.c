@@ -121,7 +121,8 @@ static const char *set_stats(void *out, const char *value)
 
 /* ---- the table ---- */
 
-static const struct option_choice machines[] = {{"i440fx", OPTION_MACHINE_I440FX}, {NULL, 0}};
+static const struct option_choice machines[] = {
+    {"i440fx", OPTION_MACHINE_I440FX}, {"q35", OPTION_MACHINE_Q35}, {NULL, 0}};
 static const struct option_choice rtc_clocks[] = {
     {"host", OPTION_RTC_CLOCK_HOST}, {"vm", OPTION_RTC_CLOCK_VM}, {NULL, 0}};
 static const struct option_choice lost_ticks[] = {
@@ -183,11 +184,11 @@ static const struct option_row run_rows[] = {
     {.name = "machine",
      .type = OPTION_CHOICE,
      .group = "Machine",
-     .argument = "i440fx",
+     .argument = "i440fx|q35",
      .fallback = "i440fx",
      .choices = machines,
      FIELD(machine),
-     .help = "the board: Intel 440FX and PIIX3"},
+     .help = "the board: Intel 440FX and PIIX3, or Q35 and ICH9 (PCI Express: configuration space in memory too)"},
     {.name = "cpus",
      .type = OPTION_NUMBER,
      .argument = "N",
