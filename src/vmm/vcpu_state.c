@@ -39,6 +39,7 @@ static void patch_topology(struct kvm_cpuid_entry2 *entry, unsigned apic_id, uns
     unsigned bits = cpus > 1 ? 32u - (unsigned)__builtin_clz(cpus - 1) : 0;
     switch (entry->function) {
     case 1:
+        entry->ecx |= 1u << 31;   /* a hypervisor: without it no guest looks at KVM's leaves */
         entry->ecx &= ~(1u << 5); /* VMX: a vCPU inside it could not be reset by writing back its registers */
         entry->ebx = (entry->ebx & 0xffffu) | (cpus & 0xff) << 16 | apic_id << 24;
         if (cpus > 1)
