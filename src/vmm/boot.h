@@ -15,7 +15,8 @@ struct fw_cfg_item;
 /* The most items that boot_fw_cfg_items() writes. */
 #define BOOT_FW_CFG_ITEMS 8u
 
-/* The main thread's. All zeros: no kernel. */
+/* The main thread's; what fw_cfg reads of it, on vCPU threads, does not change from boot_open() to boot_close(). All
+ * zeros: no kernel. */
 struct boot {
     const struct run_options *options;
     uint8_t *kernel, *initrd; /* from image_read() */

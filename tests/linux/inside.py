@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""In the rig: Debian's kernel booted directly, and its shell asked whether all is as it should be.
+"""In the rig: Debian's kernel booted directly or by OVMF, and its shell asked whether all is as it should be.
 
-usage: inside.py BUILD
+usage: inside.py direct|ovmf BUILD
 """
 import hashlib
 import os
@@ -95,12 +95,17 @@ def check(what, seen, holds):
         raise Failed('%s: %r' % (what, seen))
 
 
-def check_guest(guest, blob):
+def check_direct(guest, blob):
+    """What only a direct boot has, and what each has."""
     cmdline = guest.ask('cat /proc/cmdline')
     check('the command line', cmdline, cmdline == CMDLINE)
     ranges = re.findall(r'BIOS-e820: \[mem 0x(.*)', guest.ask('dmesg | grep BIOS-e820'))
     # By PVH, Linux itself adds all that is missing below 1 MiB.
     check('the memory map', ranges, ranges == MAP or [ranges[0], *ranges[2:]] == [MAP[0], *MAP[3:]])
+    check_guest(guest, blob)
+
+
+def check_guest(guest, blob):
     digest = guest.ask('sha256sum /blob').split()[0]
     check('the bytes in the initrd', digest, digest == blob)
     total = int(guest.ask('grep MemTotal /proc/meminfo').split()[1])
@@ -120,10 +125,10 @@ def check_guest(guest, blob):
 def reboot_and_power_off(guest, blob):
     """Boots, reboots and powers off: the second boot is a whole one."""
     guest.up()
-    check_guest(guest, blob)
+    check_direct(guest, blob)
     guest.type('echo spoilt >/blob; reboot -f')
     guest.up()
-    check_guest(guest, blob)
+    check_direct(guest, blob)
     guest.type(POWER_OFF)
     guest.end(0)
 
@@ -131,7 +136,7 @@ def reboot_and_power_off(guest, blob):
 def reboot_ends(guest, blob):
     """--no-reboot: the guest's reboot is the end of the run."""
     guest.up()
-    check_guest(guest, blob)
+    check_direct(guest, blob)
     cpus = guest.ask('nproc')
     check('CPUs found without ACPI', cpus, cpus == '1')
     guest.type('reboot -f')
@@ -141,32 +146,50 @@ def reboot_ends(guest, blob):
 def power_off_halts(guest, blob):
     """Without ACPI the kernel knows no way to power off; it halts, and a signal ends the run."""
     guest.up()
-    check_guest(guest, blob)
+    check_direct(guest, blob)
     guest.type('poweroff -f')
     guest.wait_for(b'System halted', COMMAND_S)
     guest.process.send_signal(signal.SIGTERM)
     guest.end(128 + signal.SIGTERM)
 
 
-def main():
-    if len(sys.argv) != 2:
-        sys.exit(__doc__)
-    build = sys.argv[1]
-    with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:
-        blob = hashlib.sha256(file.read()).hexdigest()
+def by_firmware(guest, blob):
+    """OVMF finds kernel, initrd and command line in fw_cfg; Linux is an EFI program then."""
+    guest.up()
+    check_guest(guest, blob)
+    cmdline = guest.ask('cat /proc/cmdline')
+    check('the command line', cmdline, cmdline.startswith(CMDLINE))
+    firmware = guest.ask('ls /sys/firmware')
+    check('started by EFI', firmware, 'efi' in firmware.split())
+    guest.type('reboot -f')
+    guest.end(0)
+
+
+def runs_of(what, build):
+    if what == 'ovmf':
+        return [(by_firmware, 'vmlinuz', '--firmware', os.path.join(build, 'linux-guest', 'OVMF.fd'), '--no-reboot')]
     runs = [(reboot_and_power_off, 'vmlinuz', '--coalesce', 'mmio2'),
             (reboot_ends, 'vmlinuz', '--coalesce', 'v1', '--cpus', '2', '--no-reboot')]
     if os.path.exists(os.path.join(build, 'linux-guest', 'vmlinux')):
         runs.append((power_off_halts, 'vmlinux', '--coalesce', 'mmio2'))
+    return runs
+
+
+def main():
+    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf'):
+        sys.exit(__doc__)
+    what, build = sys.argv[1:]
+    with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:
+        blob = hashlib.sha256(file.read()).hexdigest()
     failed = 0
-    for what, *options in runs:
+    for steps, *options in runs_of(what, build):
         guest = Guest(build, *options)
         try:
-            what(guest, blob)
-            say('ok    %-20s %5.1f s  %s' % (what.__name__, time.monotonic() - guest.began, guest.title))
+            steps(guest, blob)
+            say('ok    %-20s %5.1f s  %s' % (steps.__name__, time.monotonic() - guest.began, guest.title))
         except Failed as failure:
             failed += 1
-            say('FAIL  %-20s %s: %s' % (what.__name__, guest.title, failure))
+            say('FAIL  %-20s %s: %s' % (steps.__name__, guest.title, failure))
             say(guest.said.decode(errors='replace'))
         finally:
             if guest.process.poll() is None:
