@@ -114,7 +114,7 @@ static void show_processor(void)
     __asm__ volatile("mov %%cs, %0" : "=r"(cs));
     __asm__ volatile("mov %%ds, %0" : "=r"(ds));
     __asm__ volatile("mov %%ss, %0" : "=r"(ss));
-    show("cr0-pe-pg", (cr0 & 1) | (cr0 >> 31 & 1) << 1);
+    show("cr0", cr0);
     show("interrupts", flags >> 9 & 1);
     show("cs", cs);
     show("ds", ds);
