@@ -28,6 +28,26 @@
 #define MACHINE_MAX_FUNCTIONS 32u
 #define MACHINE_MAX_RANGES    8u
 #define MACHINE_DEVICE_IRQS   2u
+#define MACHINE_MAX_DOORBELLS 8u
+#define MACHINE_MAX_VIRTIO    12u
+
+struct machine_doorbell {
+    struct machine_device *device;
+    unsigned index;
+    int fd; /* an ioeventfd's */
+};
+
+/*
+ * A region of doorbells without a ring: KVM turns a write to doorbell n into a signal of its eventfd, which the ring
+ * thread watches. The value is lost, and the place in the order of accesses; a doorbell has neither.
+ */
+struct machine_doorbells {
+    unsigned region, count, step;        /* bytes from one to the next */
+    void (*ring)(void *self, void *arg); /* of the model, for ringd_call(); arg: const unsigned *, which one */
+    struct machine_doorbell bells[MACHINE_MAX_DOORBELLS];
+    bool assigned; /* under apply_lock, like addr */
+    uint64_t addr;
+};
 
 /* A device of the machine, its wires and its rows in the exit table. */
 struct machine_device {
@@ -39,6 +59,7 @@ struct machine_device {
     unsigned first_row[MACHINE_MAX_REGIONS]; /* of each region */
     struct ringd_device_ops *own_ops;        /* a copy with more regions posted (--post), else NULL */
     struct ringd_region *own_regions;
+    struct machine_doorbells *doorbells; /* NULL: none, or they are posted */
 };
 
 /* A part of what a function decodes, and which device answers there. */
@@ -97,6 +118,7 @@ struct machine_firmware {
 };
 
 struct machine_type;
+struct machine_virtio;
 
 struct machine {
     struct vm *vm;
@@ -126,8 +148,10 @@ struct machine {
 
     struct remote remote; /* the daemon of --device-model */
 
-    struct chardev *serial, *debugcon;
+    struct chardev *serial, *debugcon, *console; /* the last: NULL without --virtio-console */
     struct ringd_dev *uart;
+    struct machine_virtio *virtio[MACHINE_MAX_VIRTIO]; /* in the order of their slots */
+    unsigned virtio_count;
 
     /* NVRAM for --rtc nvram=FILE: written under the RTC's lock, read by the main thread: atomic bytes, relaxed. */
     uint8_t nvram[MACHINE_NVRAM_SIZE];
@@ -147,7 +171,7 @@ struct machine {
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon);
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console);
 void machine_destroy(struct machine *machine);
 
 /* How many rows of the exit table a region takes: one, or one for each port. */
@@ -156,6 +180,17 @@ unsigned machine_rows(const struct ringd_region *region);
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
+
+/* Waits for what is under way outside of the models: signalled doorbells are served, requests to back ends completed.
+ * Guest memory is not touched for any of it afterwards. Main thread, while paused. */
+void machine_drain(struct machine *machine);
+
+/* Ends what is behind the devices, after the last access of a vCPU or the ring thread. 0, or -errno, with a line on
+ * stderr, where something may not have been written. */
+int machine_close(struct machine *machine);
+
+/* Characters for the virtio console; as machine_serial_input(). */
+size_t machine_console_input(void *ctx, const uint8_t *data, size_t len);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);

@@ -283,19 +283,21 @@ static int add_by_option(struct machine *machine)
     return ret;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console)
 {
     static const struct machine_type *const types[] = {
         [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
     const struct machine_type *type = machine->type = types[machine->options->machine];
     machine->serial = serial;
     machine->debugcon = debugcon;
+    machine->console = console;
     machine->pci_sink = (struct pci_sink){.ctx = machine,
                                           .decode_changed = machine_decode_changed,
                                           .pam_changed = machine_pam_changed,
                                           .pirq_changed = machine_pirq_changed,
                                           .interrupts_changed = machine_interrupts_changed};
     int ret = type->add_functions(machine);
+    ret = ret ? ret : machine_add_virtio_functions(machine);
     if (ret)
         return ret;
     fill_fw_cfg(machine);
@@ -303,6 +305,7 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     ret = ret ? ret : add_parts(machine, isa_parts, sizeof(isa_parts) / sizeof(isa_parts[0]));
     ret = ret ? ret : add_by_option(machine);
     ret = ret ? ret : type->connect(machine);
+    ret = ret ? ret : machine_add_virtio_devices(machine);
     if (ret)
         return ret;
     machine->uart = machine_find(machine, "serial");

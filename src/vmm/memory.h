@@ -48,6 +48,9 @@ void memory_destroy(struct memory *memory);
 int memory_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
 int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, size_t len);
 
+/* Where [gpa, gpa + len) is in our memory, for as long as `memory` lives; NULL when any byte of it is not RAM. */
+void *memory_map(const struct memory *memory, uint64_t gpa, size_t len);
+
 /* Applies the 13 segments' modes. A segment whose mode changes is absent for some microseconds; a vCPU that runs there
  * meanwhile gets a KVM_EXIT_MMIO, which memory_window_access() answers. 0 or -errno. */
 int memory_set_pam(struct memory *memory, const uint8_t modes[MEMORY_PAM_SEGMENTS]);
