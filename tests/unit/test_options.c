@@ -17,7 +17,7 @@
 #include "vmm/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MAX_ARGS 20
+#define MAX_ARGS     20
 
 struct line {
     char text[512];
