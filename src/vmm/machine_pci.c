@@ -155,13 +155,17 @@ static uint64_t wanted(struct machine_function *function, const struct pci_inter
     return live;
 }
 
+static void forget(int fd)
+{
+    uint64_t count;
+    ssize_t got = read(fd, &count, sizeof(count));
+    (void)got; /* nothing there, most often */
+}
+
 static void forget_pending(struct machine_function *function)
 {
-    for (unsigned i = 0; i < function->vectors; i++) {
-        uint64_t count;
-        ssize_t got = read(function->fds[i], &count, sizeof(count));
-        (void)got; /* nothing there, most often */
-    }
+    for (unsigned i = 0; i < function->vectors; i++)
+        forget(function->fds[i]);
 }
 
 /* The routes first: what is attached has to lead to the right place at once. */
@@ -197,6 +201,10 @@ int machine_apply_messages(struct machine_function *function, const struct pci_i
     for (uint64_t change = live ^ function->attached; change && !ret; change &= change - 1) {
         unsigned i = (unsigned)__builtin_ctzll(change);
         ret = irq_attach(&function->machine->vm->irq, function->first_gsi + i, function->fds[i], live >> i & 1);
+        /* What was held back has been raised by attaching, but KVM leaves it in the eventfd (virt/kvm/eventfd.c,
+         * kvm_irqfd_assign()): it would pend for ever. What comes from now on KVM takes out as it is written. */
+        if (!ret && live >> i & 1)
+            forget(function->fds[i]);
     }
     if (!ret)
         function->attached = live;

@@ -28,6 +28,16 @@ start32:
 1:  hlt
     jmp     1b
 
+/* An interrupt by a message: counted at 0x17f000, and ended at the local APIC. No IRET: a KVM that emulates all of the
+ * guest's instructions knows it in real mode only. */
+    .globl  interrupt_entry
+interrupt_entry:
+    lock incl 0x17f000
+    movl    $0, 0xfee000b0
+    pushl   8(%esp) /* the flags */
+    popfl
+    lretl   $4
+
     .balign 8
 gdt:
     .quad   0

@@ -9,7 +9,7 @@ typedef unsigned char u8;
 typedef unsigned short u16;
 typedef unsigned int u32;
 
-enum what { CHECK, RANDOM, READS, WRITES, RESETS, STREAM };
+enum what { CHECK, RANDOM, READS, WRITES, RESETS, STREAM, RANDOM_BY_IRQ, READS_BY_IRQ, WRITES_BY_IRQ };
 
 #define PARAMS ((const u32 *)0xfff00)
 
@@ -244,7 +244,6 @@ static void offer(struct device *device, u32 queue, u16 head)
 
 static void ring(const struct device *device, u32 queue)
 {
-    w16(device->common + 22, (u16)queue);
     w16(device->notify + queue * device->step, (u16)queue);
 }
 
@@ -256,6 +255,47 @@ static u32 wait(const struct device *device, u32 queue)
         require(looks < 200000000u, r16(at + 2));
     fence();
     return r32(at + 4 + 8 * ((device->avail[queue] - 1u) % SIZE) + 4);
+}
+
+/* ---- messages ---- */
+
+#define IDT        0x180000u
+#define INTERRUPTS 0x17f000u /* how many there were: see flat.S */
+#define LAPIC      0xfee00000u
+#define IRQ_VECTOR 0x40u
+
+void interrupt_entry(void);
+
+/* Messages of queue 0 (entry 1 of the table) come as interrupts. */
+static void take_messages(struct device *device)
+{
+    const struct __attribute__((packed)) {
+        u16 limit;
+        u32 base;
+    } idt = {0x7ff, IDT};
+    u32 entry = (u32)interrupt_entry, table = config_read(device->slot, 0x14) + 16;
+    w32(IDT + IRQ_VECTOR * 8, 8u << 16 | (entry & 0xffff));
+    w32(IDT + IRQ_VECTOR * 8 + 4, (entry & 0xffff0000) | 0x8e00);
+    w32(INTERRUPTS, 0);
+    __asm__ volatile("lidt %0" : : "m"(idt));
+    w32(LAPIC + 0xf0, 0x1ff);
+    w32(table, LAPIC);
+    w32(table + 4, 0);
+    w32(table + 8, IRQ_VECTOR);
+    w32(table + 12, 0);
+    for (u32 cap = config_read(device->slot, 0x34) & 0xff; cap; cap = config_read(device->slot, cap) >> 8 & 0xff)
+        if ((config_read(device->slot, cap) & 0xff) == 0x11)
+            config_write(device->slot, cap, 0x80000000u);
+    w16(device->common + 22, 0);
+    w16(device->common + 26, 1);
+    require(r16(device->common + 26) == 1, 0);
+}
+
+static u32 wait_by_irq(const struct device *device)
+{
+    while (r16(queue_at(device, 0) + USED + 2) != device->avail[0])
+        __asm__ volatile("sti; hlt; cli" : : : "memory");
+    return wait(device, 0);
 }
 
 /* ---- each device ---- */
@@ -297,6 +337,40 @@ static void check_features(struct device *device)
     require(!(status(device) & FEATURES_OK), status(device)); /* without VERSION_1: no */
 }
 
+/* Interrupts are let through until there have been `count`. */
+static void await_interrupts(u32 count)
+{
+    __asm__ volatile("sti" : : : "memory");
+    for (u32 looks = 0; r32(INTERRUPTS) != count; looks++)
+        require(looks < 100000000u, r32(INTERRUPTS));
+    __asm__ volatile("cli" : : : "memory");
+}
+
+static void check_messages(struct device *device)
+{
+    u32 control = config_read(device->slot, 0x14) + 16 + 12, pending = config_read(device->slot, 0x14) + 0x800;
+    start(device, 1, 0, 1);
+    take_messages(device);
+    for (u32 i = 1; i <= 100; i++) {
+        ask(device, 64);
+        wait(device, 0);
+        await_interrupts(i);
+    }
+    /* Masked: it pends, and comes when it may. */
+    w32(control, 1);
+    ask(device, 64);
+    wait(device, 0);
+    for (u32 looks = 0; !(r32(pending) & 2); looks++)
+        require(looks < 1000000, looks);
+    __asm__ volatile("sti" : : : "memory");
+    for (u32 looks = 0; looks < 1000; looks++)
+        require(r32(INTERRUPTS) == 100, r32(INTERRUPTS));
+    __asm__ volatile("cli" : : : "memory");
+    w32(control, 0);
+    await_interrupts(101);
+    require(!(r32(pending) & 2), r32(pending));
+}
+
 static void check_rng(struct device *device)
 {
     check_features(device);
@@ -323,6 +397,7 @@ static void check_rng(struct device *device)
         require(looks < 1000000, looks);
     start(device, 1, 0, 1);
     random_once(device);
+    check_messages(device);
     say("rng\n");
 }
 
@@ -431,18 +506,25 @@ static void check_console(struct device *device)
     say("console\n");
 }
 
-/* As many requests as asked for, one at a time. */
-static void many(struct device *device, u32 type)
+/* As many requests as asked for, one at a time: `type` is a disk's, or more. */
+static void many(struct device *device, u32 type, int by_irq)
 {
     u32 data = buffer_at(device) + 0x10000;
-    start(device, 1, 0, 1);
+    start(device, 1, type > 1 ? 0 : FLUSH, 1);
+    if (by_irq)
+        take_messages(device);
     for (u32 i = 0; i < PARAMS[1]; i++) {
         if (type > 1) {
             ask(device, 64);
-            wait(device, 0);
         } else {
-            require(blk_do(device, type, i * 8 % 1024, data, 4096) == 0, i);
+            blk_offer(device, 0, type, i * 8 % 1024, data, 4096);
+            ring(device, 0);
         }
+        if (by_irq)
+            wait_by_irq(device);
+        else
+            wait(device, 0);
+        require(type > 1 || r8(buffer_at(device) + 16) == 0, i);
     }
 }
 
@@ -501,13 +583,19 @@ void guest_main(void)
             check_console(&device);
         break;
     case RANDOM:
+    case RANDOM_BY_IRQ:
         require(find(&device, RNG), 0);
-        many(&device, 2);
+        many(&device, 2, PARAMS[0] == RANDOM_BY_IRQ);
         break;
     case READS:
     case WRITES:
         require(find(&device, BLK), 0);
-        many(&device, PARAMS[0] == WRITES);
+        many(&device, PARAMS[0] == WRITES, 0);
+        break;
+    case READS_BY_IRQ:
+    case WRITES_BY_IRQ:
+        require(find(&device, BLK), 0);
+        many(&device, PARAMS[0] == WRITES_BY_IRQ, 1);
         break;
     case RESETS:
         require(find(&device, BLK), 0);
