@@ -405,6 +405,13 @@ static void reset_with_requests_under_way(void **state)
     assert_int_equal(returned(&driver, 0, NULL, NULL), 1);
     virtio_in_flight(driver.fake.self, &in_flight);
     assert_int_equal(in_flight, 0);
+    /* A driver that does not wait: what comes is still not an answer to it. */
+    offer_request(0, IN, 0, 512);
+    notify(&driver, 0);
+    driver_start(&driver, 1, F_FLUSH);
+    complete(0, 0);
+    assert_int_equal(status_of(0), NONE);
+    assert_int_equal(returned(&driver, 0, NULL, NULL), 0);
 }
 
 int main(void)
