@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a virtio request costs, doorbell to interrupt, one at a time: a posted doorbell against an ioeventfd.
+"""What a virtio request costs, doorbell to interrupt, one at a time: a posted doorbell, an ioeventfd, and an exit.
 
 usage: virtio.py [--requests N] [--aio auto|io_uring|threads] [BUILD]
 
@@ -17,6 +17,7 @@ import tempfile
 import time
 
 PARAMS = 0xFF00
+HOW = (('posted (mmio2)', 'mmio2', 0), ('ioeventfd (v1)', 'v1', 0), ('exit (off, 4 bytes wide)', 'off', 1))
 OPERATIONS = (('entropy, 64 bytes', 6), ('disk, read of 4 KiB', 7), ('disk, write of 4 KiB', 8))
 PASSED = 0x43
 
@@ -31,12 +32,12 @@ def image(build, scratch, *params):
     return path
 
 
-def run(build, scratch, backend, aio, what, count):
+def run(build, scratch, backend, aio, *params):
     """Seconds, and the statistics; None where the back end does not work."""
     disk, stats = os.path.join(scratch, 'disk'), os.path.join(scratch, 'stats')
     with open(disk, 'wb') as file:
         file.write(bytes(1 << 20))
-    command = [os.path.join(build, 'ringvmm'), 'run', '--firmware', image(build, scratch, what, count), '--serial', 'null',
+    command = [os.path.join(build, 'ringvmm'), 'run', '--firmware', image(build, scratch, *params), '--serial', 'null',
                '--debug-exit', '0x501', '--coalesce', backend, '--virtio-rng', 'on', '--disk', disk + ',aio=' + aio, '--teardown', 'sync',
                '--stats', 'json:' + stats]
     began = time.monotonic()
@@ -59,17 +60,17 @@ def main():
         aio, arguments = arguments[1], arguments[2:]
     build = arguments[0] if arguments else 'build'
     few, many = requests // 10, requests + requests // 10
-    print('| request | back end | us a request | exits | wake-ups |\n|---|---|---|---|---|')
+    print('| request | doorbell | us a request | exits | wake-ups |\n|---|---|---|---|---|')
     with tempfile.TemporaryDirectory(prefix='ringvmm-bench-') as scratch:
         for title, what in OPERATIONS:
-            for backend in ('mmio2', 'v1'):
-                runs = [run(build, scratch, backend, aio, what, count) for count in (few, many)]
+            for doorbell, backend, wide in HOW:
+                runs = [run(build, scratch, backend, aio, what, count, wide) for count in (few, many)]
                 if None in runs:
                     continue
                 (took, before), (took_many, after) = runs
                 each = [(b - a) / (many - few) for a, b in ((took * 1e6, took_many * 1e6), (before['exits'], after['exits']),
                                                             (before['ring_thread_wakeups'], after['ring_thread_wakeups']))]
-                print('| %s | %s | %.2f | %.3f | %.2f |' % (title, backend, *each), flush=True)
+                print('| %s | %s | %.2f | %.3f | %.2f |' % (title, doorbell, *each), flush=True)
 
 
 if __name__ == '__main__':

@@ -3,7 +3,7 @@
  * Virtio devices as a driver sees them, on the bare machine. Text goes to port 0x402, the verdict to 0x501: 0x21, or
  * what went wrong as a line of this file, on the console.
  *
- * Parameters: what to do (enum what), and a number for it.
+ * Parameters: what to do (enum what), a number for it, and whether doorbells are 4 bytes wide.
  */
 typedef unsigned char u8;
 typedef unsigned short u16;
@@ -244,7 +244,10 @@ static void offer(struct device *device, u32 queue, u16 head)
 
 static void ring(const struct device *device, u32 queue)
 {
-    w16(device->notify + queue * device->step, (u16)queue);
+    if (PARAMS[2])
+        w32(device->notify + queue * device->step, queue); /* which no ioeventfd takes */
+    else
+        w16(device->notify + queue * device->step, (u16)queue);
 }
 
 /* Until everything that was offered has come back; the length of the last. */
