@@ -119,6 +119,7 @@ struct machine_firmware {
 
 struct machine_type;
 struct machine_virtio;
+struct machine_window_access;
 
 struct machine {
     struct vm *vm;
@@ -161,6 +162,7 @@ struct machine {
     pthread_mutex_t queue_lock; /* innermost; taken under the PCI host's lock. Guards: */
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
+    unsigned window_accesses; /* begun and not settled: `pending` stays */
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
@@ -180,6 +182,9 @@ unsigned machine_rows(const struct ringd_region *region);
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
+
+/* Carries out the access, which becomes none. Returns what was read. The vCPU whose it is, no lock held. */
+uint64_t machine_settle_window(struct machine *machine, struct machine_window_access *access);
 
 /* Waits for what is under way outside of the models: signalled doorbells are served, requests to back ends completed.
  * Guest memory is not touched for any of it afterwards. Main thread, while paused. */
