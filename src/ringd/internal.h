@@ -174,8 +174,8 @@ struct ringd {
     struct ringd_dev *devices[RINGD_MAX_DEVICES]; /* change before a loop runs or while paused */
     unsigned device_count;
     struct ring *rings[RINGD_MAX_RINGS];
-    unsigned ring_count;
     struct watch *watches; /* as devices[] */
+    unsigned ring_count;
 
     struct ringd_lock timer_lock;
     int timerfd;

@@ -270,6 +270,7 @@ static bool apply_keys(const struct cursor *at, const struct option_row *row, co
     uint64_t given = 0;
     const char *rest = value;
 
+    assert(row->keys);
     if (row->repeat)
         apply_defaults(&inside, row->keys);
     while (rest) {
