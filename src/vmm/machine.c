@@ -316,8 +316,12 @@ static void carry_out(struct machine *machine, const struct moves *moves)
             remove_region(machine, moves->windows[i].dev, moves->windows[i].region);
     for (unsigned i = 0; i < moves->count; i++) {
         const struct machine_window *window = &moves->windows[i];
-        if (window->dirty && window->decoded && place_region(machine, window->dev, window->region, window->addr))
+        if (!window->dirty || !window->decoded)
+            continue;
+        if (place_region(machine, window->dev, window->region, window->addr))
             __atomic_fetch_add(&machine->refused, 1, __ATOMIC_RELAXED);
+        else
+            machine_tables_moved(machine, window->dev, window->region, window->addr);
     }
 }
 

@@ -15,6 +15,7 @@
 #include "vmm/chardev.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"
+#include "vmm/tables.h"
 #include "vmm/vm.h"
 
 #define MACHINE_MAX_DEVICES 24u
@@ -50,7 +51,7 @@ struct __attribute__((packed)) machine_e820 {
 /* What fw_cfg hands out; it refers to this by pointer, so it lives as long as the device. */
 struct machine_firmware {
     struct machine_e820 e820[2];
-    struct fw_cfg_item items[10];
+    struct fw_cfg_item items[10 + TABLES_FW_CFG_ITEMS];
     struct fw_cfg_config config;
 };
 
@@ -68,11 +69,16 @@ struct machine {
     struct pci_sink pci_sink;
     struct pci_slot pci_slots[MACHINE_PCI_SLOTS];
     struct machine_firmware firmware;
+    struct tables tables; /* under fw_cfg's lock once it exists: it hands them out */
 
     struct remote remote; /* the daemon of --device-model */
 
     struct chardev *serial, *debugcon;
     struct ringd_dev *uart;
+
+    /* What the tables are about: NULL before machine_create() has made them. */
+    struct ringd_dev *fw_cfg, *pci, *pm;
+    unsigned pm_region; /* pm's registers, whose place the tables give */
 
     /* NVRAM for --rtc nvram=FILE: written under the RTC's lock, read by the main thread: atomic bytes, relaxed. */
     uint8_t nvram[MACHINE_NVRAM_SIZE];
@@ -99,6 +105,20 @@ unsigned machine_rows(const struct ringd_region *region);
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
+
+/*
+ * machine_place_tables - for a guest without firmware: the power management registers get their place and interrupt,
+ * the ACPI tables are written to RAM at @gpa, a multiple of 64 below 4 GiB, and *rsdp is the RSDP's address. They take
+ * machine_tables_size() bytes, which the guest's memory map has to keep free (ACPI NVS: the FACS is written to). A copy
+ * of the RSDP at 0xE0000 and the SMBIOS entry point at 0xF0000 are put where a ROM would show. Main thread, while the
+ * vCPUs stand still; again after each reset. 0; -EFAULT when that is not RAM, -EINVAL when @gpa cannot be.
+ */
+uint32_t machine_tables_size(const struct machine *machine);
+int machine_place_tables(struct machine *machine, uint64_t gpa, uint64_t *rsdp);
+
+/* Writes the tables of a machine with these options into files; makes no machine. Reports an error on stderr and
+ * returns -errno. */
+int machine_dump_tables(const struct run_options *options);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);

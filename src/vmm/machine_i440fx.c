@@ -191,6 +191,8 @@ static void fill_fw_cfg(struct machine *machine)
         .name = "etc/e820", .data = notes->e820, .size = sizeof(notes->e820[0]) * (memory->high_size ? 2 : 1)};
     if (strcmp(machine->options->serial, "null") != 0) /* the firmware's screen, there being no other */
         notes->items[count++] = (struct fw_cfg_item){.name = "etc/sercon-port", .size = 2, .value = SERIAL_PORT};
+    machine_make_tables(machine);
+    count += tables_fw_cfg_items(&machine->tables, machine->options->uuid, &notes->items[count]);
     notes->config = (struct fw_cfg_config){.items = notes->items, .item_count = count};
 }
 
@@ -320,7 +322,10 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     if (ret)
         return ret;
     machine->uart = find(machine, "serial");
-    machine->piix4_pm.owner = find(machine, "pm");
+    machine->fw_cfg = find(machine, "fw_cfg");
+    machine->pci = find(machine, "pci");
+    machine->pm = machine->piix4_pm.owner = find(machine, "pm");
+    machine->pm_region = PIIX4_PM_IO;
     if (!machine->remote.client) /* else the daemon's RTC was made with them */
         ringd_call(find(machine, "rtc"), note_in_model, machine);
     return 0;

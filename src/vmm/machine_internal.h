@@ -45,4 +45,10 @@ void machine_event(struct machine *machine, enum ringd_event event, uint64_t val
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr);
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT]);
 
+/* The machine's tables, before fw_cfg hands them out. */
+void machine_make_tables(struct machine *machine);
+
+/* A region has a new place: the tables say so from now on. apply_lock held; takes fw_cfg's. */
+void machine_tables_moved(struct machine *machine, const struct ringd_dev *dev, unsigned region, uint64_t addr);
+
 #endif

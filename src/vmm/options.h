@@ -27,6 +27,8 @@
 
 #include <ringd/ringd.h>
 
+#include "vmm/smbios.h"
+
 enum ringvmm_exit {
     RINGVMM_EXIT_OK = 0,
     RINGVMM_EXIT_UNFIT = 1,
@@ -55,6 +57,7 @@ struct run_options {
     uint64_t memory_bytes;
     const char *firmware; /* a file, or "seabios" */
     bool no_reboot;
+    uint8_t uuid[SMBIOS_UUID_SIZE]; /* in the order of its text; all 0: none */
 
     const char *serial;   /* "stdio", "null", "file:PATH", "unix:PATH" */
     const char *debugcon; /* likewise */
@@ -80,8 +83,9 @@ struct run_options {
     unsigned vcpu_affinity[OPTIONS_MAX_CPUS];
     int teardown; /* enum option_teardown */
 
-    int stats;              /* enum option_stats */
-    const char *stats_path; /* NULL: standard error */
+    int stats;               /* enum option_stats */
+    const char *stats_path;  /* NULL: standard error */
+    const char *dump_tables; /* a directory to write the machine's tables into, and start nothing; NULL: no */
     bool dry_run;
 };
 

@@ -88,6 +88,13 @@ static const char *set_device_model(void *out, const char *value)
     return value[5] ? NULL : "no path after unix:";
 }
 
+static const char *set_uuid(void *out, const char *value)
+{
+    struct run_options *options = out;
+
+    return parse_uuid(value, options->uuid) ? "not a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8" : NULL;
+}
+
 static const char *set_vcpu_affinity(void *out, const char *value)
 {
     struct run_options *options = out;
@@ -212,6 +219,12 @@ static const struct option_row run_rows[] = {
      FIELD(firmware),
      .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
              "for " OPTIONS_SEABIOS_PATH},
+    {.name = "uuid",
+     .type = OPTION_CUSTOM,
+     .argument = "UUID",
+     .set = set_uuid,
+     .help =
+         "the machine's identity in the tables, as in 6ba7b810-9dad-11d1-80b4-00c04fd430c8. Without it there is none"},
     {.name = "no-reboot",
      .type = OPTION_FLAG,
      FIELD(no_reboot),
@@ -315,6 +328,11 @@ static const struct option_row run_rows[] = {
      .argument = "table|json[:FILE]",
      .set = set_stats,
      .help = "at the end, what each port and ring cost; to FILE, else to standard error"},
+    {.name = "dump-tables",
+     .type = OPTION_TEXT,
+     .argument = "DIR",
+     FIELD(dump_tables),
+     .help = "write the machine's ACPI and SMBIOS tables into DIR, made if need be, and start nothing"},
     {.name = "dry-run",
      .letter = 'n',
      .type = OPTION_FLAG,

@@ -295,6 +295,41 @@ class Stats(Case):
         self.assertEqual(self.read("report"), b"the last run's")
 
 
+class Tables(Case):
+    def test_dump(self):
+        """--dump-tables: each table a file with a sound sum, nothing started, no KVM needed"""
+        result = self.run_it("run", "--dump-tables", "tables", "--cpus", "3", env=harness.without_kvm())
+        self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+        names = "apic dsdt facp facs rsdp smbios ssdt waet xsdt".split()
+        self.assertEqual(sorted(os.listdir("tables")), [f"{name}.dat" for name in names])
+        for name in names:
+            data = self.read(f"tables/{name}.dat")
+            if name not in ("facs", "rsdp", "smbios"):
+                self.assertEqual(data[:4], name.upper().encode())
+                self.assertEqual((int.from_bytes(data[4:8], "little"), sum(data) % 256), (len(data), 0), name)
+        anchor = self.read("tables/smbios.dat")
+        self.assertEqual((anchor[:4], sum(anchor[:31]) % 256, sum(anchor[16:31]) % 256), (b"_SM_", 0, 0))
+        self.assertEqual(anchor[24:28], bytes([32, 0, 0, 0]))
+        self.assertIn(b"ACPI0007", self.read("tables/ssdt.dat"))
+
+    def test_dump_again(self):
+        """--dump-tables overwrites what it wrote before, and leaves other files alone"""
+        os.mkdir("tables")
+        self.write("tables/dsdt.dat", b"old" * 10000)
+        self.write("tables/mine", b"mine")
+        self.assertEqual(self.run_it("run", "--dump-tables=tables").status, 0)
+        self.assertEqual((self.read("tables/dsdt.dat")[:4], self.read("tables/mine")), (b"DSDT", b"mine"))
+
+    def test_dump_refused(self):
+        """--dump-tables to where it cannot be: one line with the path"""
+        self.write("file", b"")
+        self.refuse(["--dump-tables", "file"], "--dump-tables: file", "Not a directory")
+        self.refuse(["--dump-tables", "no/such"], "--dump-tables: no/such: No such file or directory")
+        os.mkdir("full")
+        os.symlink("/dev/full", "full/facs.dat")
+        self.refuse(["--dump-tables", "full"], "--dump-tables: full/facs.dat: No space left on device")
+
+
 @harness.needs_kvm
 class Nvram(Case):
     NVRAM = ["--rtc", "nvram=cmos"]

@@ -21,6 +21,8 @@ BAD_VALUES = [
     (["--memory", "1500K"], ["--memory '1500K'", "not a multiple of 1M"]),
     (["--memory", "99999999999999999999G"], ["--memory '99999999999999999999G'", "not from 1M to"]),
     (["--firmware", ""], ["--firmware needs a value", "FILE|seabios"]),
+    (["--uuid", "6ba7b810-9dad-11d1-80b4"], ["--uuid '6ba7b810-9dad-11d1-80b4'", "not a UUID such as"]),
+    (["--dump-tables", ""], ["--dump-tables needs a value", "DIR"]),
     (["--no-reboot=yes"], ["--no-reboot takes no value", "'yes'"]),
     (["--serial", "tty"], ["--serial 'tty'", "stdio, null, file:PATH or unix:PATH"]),
     (["--serial", "file:"], ["--serial 'file:'", "path is empty"]),

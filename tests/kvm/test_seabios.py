@@ -19,6 +19,7 @@ SKIPPED = 77
 DEADLINE_S = 60
 WANTED = os.environ.get('RINGVMM_TEST_BACKEND') or 'auto'
 LAST = b'No bootable device'
+UUID = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'
 FIRST = b'SeaBIOS (version '
 PORT = '0x402'
 
@@ -38,8 +39,8 @@ def read(path):
 def boot(ringvmm, scratch):
     """Returns the log and the statistics."""
     log, stats = os.path.join(scratch, 'log'), os.path.join(scratch, 'stats')
-    command = [ringvmm, 'run', '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log, '--coalesce',
-               WANTED, '--stats', 'json:' + stats]
+    command = [ringvmm, 'run', '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log, '--uuid', UUID,
+               '--coalesce', WANTED, '--stats', 'json:' + stats]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.monotonic() + DEADLINE_S
     while LAST not in read(log) and process.poll() is None and time.monotonic() < end:
@@ -82,6 +83,18 @@ def check_stats(log, stats):
     return entries, thread
 
 
+def check_tables(ringvmm, scratch, log):
+    """SeaBIOS uses the machine's tables, not those that it would make itself, which have an RSDT alone."""
+    tables = os.path.join(scratch, 'tables')
+    subprocess.run([ringvmm, 'run', '--uuid', UUID, '--dump-tables', tables], check=True)
+    size = os.path.getsize(os.path.join(tables, 'dsdt.dat'))
+    for wanted in (b'(via xsdt)', b'(len %d)' % size, b'ACPI: no PS/2 keyboard', b'Copying SMBIOS',
+                   b'Machine UUID ' + UUID.encode()):
+        check('its log has "%s"' % wanted.decode(), wanted in log, log.decode(errors='replace'))
+    for wrong in (b'parse_', b'parse error', b'internal error', b'WARNING'):
+        check('its log has no "%s"' % wrong.decode(), wrong not in log, log.decode(errors='replace'))
+
+
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
@@ -91,6 +104,7 @@ def main():
         skip('/dev/kvm: %s' % error.strerror)
     with tempfile.TemporaryDirectory(prefix='ringvmm-test-') as scratch:
         log, stats = boot(sys.argv[1], scratch)
+        check_tables(sys.argv[1], scratch, log)
     if WANTED == 'auto' and stats['backend'] == 'off':
         skip('this host has no back end with a ring')
     check('the log begins with SeaBIOS\'s version', log.startswith(FIRST), log[:80].decode(errors='replace'))

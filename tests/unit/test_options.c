@@ -75,6 +75,9 @@ static void defaults(void **state)
     assert_int_equal(o->teardown, OPTION_TEARDOWN_ASYNC);
     assert_int_equal(o->stats, OPTION_STATS_NONE);
     assert_null(o->stats_path);
+    for (size_t i = 0; i < sizeof(o->uuid); i++)
+        assert_int_equal(o->uuid[i], 0);
+    assert_null(o->dump_tables);
     assert_false(o->dry_run);
 }
 
@@ -98,6 +101,10 @@ static void machine_options(void **state)
     assert_int_equal(good(&line, "--memory 1M")->memory_bytes, 1 << 20);
     assert_int_equal(good(&line, "--memory 65536K")->memory_bytes, 64 << 20);
     assert_int_equal(good(&line, "--cpus 64")->cpus, 64);
+    o = good(&line, "--uuid 6ba7b810-9dad-11d1-80b4-00c04fd430c8 --dump-tables d");
+    assert_int_equal(o->uuid[0], 0x6b);
+    assert_int_equal(o->uuid[15], 0xc8);
+    assert_string_equal(o->dump_tables, "d");
 }
 
 static void console_options(void **state)
