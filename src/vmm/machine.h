@@ -12,6 +12,7 @@
 #include <ringd/models/piix3.h>
 #include <ringd/models/piix4_pm.h>
 
+#include "vmm/boot.h"
 #include "vmm/chardev.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"
@@ -51,13 +52,14 @@ struct __attribute__((packed)) machine_e820 {
 /* What fw_cfg hands out; it refers to this by pointer, so it lives as long as the device. */
 struct machine_firmware {
     struct machine_e820 e820[2];
-    struct fw_cfg_item items[10 + TABLES_FW_CFG_ITEMS];
+    struct fw_cfg_item items[10 + BOOT_FW_CFG_ITEMS + TABLES_FW_CFG_ITEMS];
     struct fw_cfg_config config;
 };
 
 struct machine {
     struct vm *vm;
     const struct run_options *options;
+    const struct boot *boot; /* the kernel that fw_cfg hands out, if there is firmware */
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;

@@ -193,6 +193,7 @@ static void fill_fw_cfg(struct machine *machine)
         notes->items[count++] = (struct fw_cfg_item){.name = "etc/sercon-port", .size = 2, .value = SERIAL_PORT};
     machine_make_tables(machine);
     count += tables_fw_cfg_items(&machine->tables, machine->options->uuid, &notes->items[count]);
+    count += boot_fw_cfg_items(machine->boot, notes->items + count);
     notes->config = (struct fw_cfg_config){.items = notes->items, .item_count = count};
 }
 

@@ -52,7 +52,7 @@ static int run_main(int argc, char *const *argv)
         return fail(error.line);
     if (options.dump_tables)
         return machine_dump_tables(&options) ? RINGVMM_EXIT_USAGE : RINGVMM_EXIT_OK;
-    return options.dry_run ? RINGVMM_EXIT_OK : vmm_run(&options);
+    return options.dry_run ? vmm_check(&options) : vmm_run(&options);
 }
 
 static int doctor_command(int argc, char *const *argv)

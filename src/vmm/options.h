@@ -55,7 +55,10 @@ struct run_options {
     int machine; /* enum option_machine */
     int cpus;    /* 1 to OPTIONS_MAX_CPUS */
     uint64_t memory_bytes;
-    const char *firmware; /* a file, or "seabios" */
+    const char *firmware; /* a file, or "seabios"; NULL: none, the kernel is booted directly */
+    const char *kernel;   /* NULL: none */
+    const char *initrd;   /* NULL: none; else there is a kernel */
+    const char *append;   /* likewise */
     bool no_reboot;
     uint8_t uuid[SMBIOS_UUID_SIZE]; /* in the order of its text; all 0: none */
 
@@ -115,6 +118,9 @@ bool options_check_files(const struct run_options *options, struct options_error
 #define OPTIONS_FIRMWARE_UNIT 0x10000u
 /* ... and stays below the interrupt controllers at 0xfec00000, with room. */
 #define OPTIONS_FIRMWARE_MAX 0x1000000u
+
+/* Kernels and initrds larger than this are taken for a slip. */
+#define OPTIONS_KERNEL_MAX 0x40000000u
 
 /* ---- ports ---- */
 
