@@ -46,7 +46,7 @@ int machine_dump_tables(const struct run_options *options)
 {
     static struct tables tables; /* large, and the process has nothing else to do */
     char path[PATH_MAX];
-    uint64_t low_size = options->memory_bytes < MEMORY_LOW_LIMIT ? options->memory_bytes : MEMORY_LOW_LIMIT;
+    uint64_t low_size = memory_low_size(options->memory_bytes);
     struct tables_machine description;
     describe(options, low_size, options->memory_bytes - low_size, &description);
     tables_build(&tables, &description);

@@ -31,7 +31,7 @@ esac
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,proc,sys}
-cp "$guest/busybox" "$build/tests/linux/ports" "$tree/bin"
+cp "$guest/busybox" "$tree/bin"
 cp "$project/tests/linux/init" "$tree/init"
 head -c 3000001 /dev/urandom >"$guest/blob"
 cp "$guest/blob" "$tree/blob"
