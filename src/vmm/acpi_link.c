@@ -36,7 +36,7 @@ static uint8_t *add_command(struct acpi *acpi, uint32_t command, enum acpi_file 
     uint8_t *entry = acpi->script + acpi->script_size;
     memset(entry, 0, ACPI_LINK_SIZE);
     acpi_store(entry, command, 4);
-    strcpy((char *)entry + 4, names[file]);
+    memcpy(entry + 4, names[file], strlen(names[file]));
     acpi->script_size += ACPI_LINK_SIZE;
     return entry;
 }
@@ -51,7 +51,7 @@ static void allocate(struct acpi *acpi, enum acpi_file file, uint32_t alignment,
 static void add_pointer(struct acpi *acpi, const struct acpi_link *link)
 {
     uint8_t *arguments = add_command(acpi, COMMAND_ADD_POINTER, link->file) + 4 + NAME_SIZE;
-    strcpy((char *)arguments, names[ACPI_FILE_TABLES]);
+    memcpy(arguments, names[ACPI_FILE_TABLES], strlen(names[ACPI_FILE_TABLES]));
     acpi_store(arguments + NAME_SIZE, link->offset, 4);
     arguments[NAME_SIZE + 4] = (uint8_t)link->size;
 }

@@ -213,15 +213,16 @@ static void put_memory_range(struct smbios *smbios, unsigned number, uint64_t st
 /* 5.2.1. */
 static void make_anchor(struct smbios *smbios)
 {
+    static const uint8_t whole[] = {'_', 'S', 'M', '_'}, inner[] = {'_', 'D', 'M', 'I', '_'};
     uint8_t *anchor = smbios->anchor;
     memset(anchor, 0, sizeof(smbios->anchor));
-    memcpy(anchor, "_SM_", 4);
+    memcpy(anchor, whole, sizeof(whole));
     anchor[5] = SMBIOS_ANCHOR_SIZE;
     anchor[6] = 2;
     anchor[7] = 8;
     anchor[8] = (uint8_t)smbios->largest;
     anchor[9] = (uint8_t)(smbios->largest >> 8);
-    memcpy(anchor + 16, "_DMI_", 5);
+    memcpy(anchor + 16, inner, sizeof(inner));
     anchor[22] = (uint8_t)smbios->size;
     anchor[23] = (uint8_t)(smbios->size >> 8);
     anchor[28] = (uint8_t)smbios->count;

@@ -98,12 +98,18 @@ def interrupt(number):
 
 
 def check_links(folder, board):
-    for letter in LINKS[:4 if board == 'i440fx' else 8]:
-        link = '\\_SB.LNK' + letter
-        new = ' '.join('%02X' % byte for byte in interrupt(11))
-        got = evaluate(folder, link + '._DIS', link + '._STA', '%s._SRS (%s)' % (link, new), link + '._STA', link + '._CRS',
-                       link + '._PRS', link + '._DIS', link + '._STA')
-        possible = bytes([0x89, 14, 0, 9, 3]) + b''.join(bytes([n, 0, 0, 0]) for n in (5, 10, 11)) + b'\x79\0'
+    letters = LINKS[:4 if board == 'i440fx' else 8]
+    possible = bytes([0x89, 14, 0, 9, 3]) + b''.join(bytes([n, 0, 0, 0]) for n in (5, 10, 11)) + b'\x79\0'
+    link = '\\_SB.LNK%s.'
+    choose = link + '_SRS (%s)'
+    # Each to an interrupt of its own: no two share a register. The first is switched off again.
+    got = evaluate(folder, *(choose % (letter, interrupt(3 + i).hex(' ')) for i, letter in enumerate(letters)),
+                   *(link % letter + '_CRS' for letter in letters), link % 'A' + '_DIS', link % 'A' + '_CRS')
+    need(got[len(letters):2 * len(letters)] == [interrupt(3 + i) for i in range(len(letters))] and got[-1] == interrupt(0),
+         'each link has a register of its own', repr(got))
+    for letter in letters[0], letters[-1]:
+        steps = ('_DIS', '_STA', '_SRS (%s)' % interrupt(11).hex(' '), '_STA', '_CRS', '_PRS', '_DIS', '_STA')
+        got = evaluate(folder, *(link % letter + step for step in steps))
         need(got[1] == 9 and got[3:6] == [11, interrupt(11), possible] and got[7] == 9,
              'link %s is set, read and switched off' % letter, repr(got))
 
