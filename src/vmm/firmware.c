@@ -51,7 +51,7 @@ static int load(const char *path, uint8_t **image, uint64_t *size)
 
 int firmware_load(const char *name, uint8_t **image, uint64_t *size)
 {
-    const char *path = strcmp(name, "seabios") == 0 ? OPTIONS_SEABIOS_PATH : name;
+    const char *path = options_firmware_path(name);
     int ret = load(path, image, size);
     if (ret)
         fprintf(stderr, "ringvmm: --firmware %s: %s\n", path, strerror(-ret));

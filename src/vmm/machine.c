@@ -293,6 +293,15 @@ void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COU
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
+/* An error of KVM's while the guest runs ends the machine. */
+static void give_up_on(struct machine *machine, int error, const char *what)
+{
+    if (!error)
+        return;
+    fprintf(stderr, "ringvmm: %s: %s\n", what, strerror(-error));
+    vm_request(machine->vm, VM_REQUEST_FAILED);
+}
+
 static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
 {
     uint8_t modes[MEMORY_PAM_SEGMENTS];
@@ -301,17 +310,14 @@ static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUN
                    "one set of modes");
     for (unsigned i = 0; i < I440FX_SEGMENTS; i++)
         modes[i] = (uint8_t)i440fx_pam(pam, i);
-    int ret = memory_set_pam(&machine->vm->memory, modes);
-    if (ret) {
-        fprintf(stderr, "ringvmm: memory below 1 MiB cannot be switched: %s\n", strerror(-ret));
-        vm_request(machine->vm, VM_REQUEST_FAILED);
-    }
+    give_up_on(machine, memory_set_pam(&machine->vm->memory, modes), "memory below 1 MiB cannot be switched");
 }
 
 /* What has been queued, taken out of the queue. */
 struct moves {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned count;
+    bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     uint32_t functions; /* bits of those whose interrupts have changed */
@@ -322,7 +328,10 @@ struct moves {
 static bool take_moves(struct machine *machine, struct moves *moves)
 {
     pthread_mutex_lock(&machine->queue_lock);
-    bool any = machine->pam_dirty;
+    bool any = machine->pam_dirty || machine->flash_dirty;
+    moves->flash_dirty = machine->flash_dirty;
+    moves->flash_shown = machine->flash_shown;
+    machine->flash_dirty = false;
     moves->count = machine->window_count;
     moves->pam_dirty = machine->pam_dirty;
     memcpy(moves->windows, machine->windows, sizeof(moves->windows));
@@ -350,6 +359,9 @@ static void carry_out(struct machine *machine, const struct moves *moves)
 {
     if (moves->pam_dirty)
         apply_pam(machine, moves->pam);
+    if (moves->flash_dirty)
+        give_up_on(machine, memory_show_flash(&machine->vm->memory, moves->flash_shown),
+                   "the flash cannot be switched");
     /* First what goes, then what comes: two windows may change places, and one that found its place taken may have it
      * when the other has left. */
     for (unsigned i = 0; i < moves->count; i++) {
@@ -368,11 +380,8 @@ static void carry_out(struct machine *machine, const struct moves *moves)
     }
     for (uint32_t left = moves->functions; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        int ret = machine_apply_messages(machine->functions[i], &moves->interrupts[i]);
-        if (ret) {
-            fprintf(stderr, "ringvmm: a PCI function's interrupts cannot be set: %s\n", strerror(-ret));
-            vm_request(machine->vm, VM_REQUEST_FAILED);
-        }
+        give_up_on(machine, machine_apply_messages(machine->functions[i], &moves->interrupts[i]),
+                   "a PCI function's interrupts cannot be set");
     }
 }
 

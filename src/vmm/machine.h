@@ -16,6 +16,7 @@
 #include <ringd/models/q35.h>
 
 #include "vmm/chardev.h"
+#include "vmm/flash.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"
 #include "vmm/vm.h"
@@ -126,6 +127,9 @@ struct machine {
 
     struct chardev *serial, *debugcon;
     struct ringd_dev *uart;
+    struct flash *flash;
+    struct ringd_region flash_region; /* the model's, of this flash's size */
+    struct ringd_device_ops flash_ops;
 
     /* NVRAM for --rtc nvram=FILE: written under the RTC's lock, read by the main thread: atomic bytes, relaxed. */
     uint8_t nvram[MACHINE_NVRAM_SIZE];
@@ -135,6 +139,7 @@ struct machine {
     pthread_mutex_t queue_lock; /* innermost; taken under the PCI host's lock. Guards: */
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
+    bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
@@ -145,7 +150,7 @@ struct machine {
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon);
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash);
 void machine_destroy(struct machine *machine);
 
 /* How many rows of the exit table a region takes: one, or one for each port. */

@@ -3,6 +3,7 @@
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
+#include <ringd/models/cfi_flash.h>
 #include <ringd/models/fw_cfg.h>
 #include <ringd/models/mc146818.h>
 #include <ringd/models/uart16550.h>
@@ -16,6 +17,7 @@ union machine_config {
     struct pci_host_config pci_host;
     struct uart16550_config uart;
     struct fw_cfg_config fw_cfg;
+    struct cfi_flash_config flash;
 };
 
 /* One device of a machine: a row of its table. */

@@ -263,6 +263,52 @@ static int add_parts(struct machine *machine, const struct machine_part *parts, 
     return ret;
 }
 
+/* ---- the flash ---- */
+
+static void flash_mode(void *ctx, bool array)
+{
+    struct machine *machine = ctx;
+    pthread_mutex_lock(&machine->queue_lock);
+    machine->flash_shown = array;
+    machine->flash_dirty = true;
+    machine_note_pending(machine);
+    pthread_mutex_unlock(&machine->queue_lock);
+}
+
+static void flash_changed(void *ctx)
+{
+    struct machine *machine = ctx;
+    vm_request(machine->vm, VM_REQUEST_FLASH);
+}
+
+static const void *configure_flash(struct machine *machine, union machine_config *config)
+{
+    config->flash = (struct cfi_flash_config){.array = machine->flash->array,
+                                              .bytes = machine->flash->bytes,
+                                              .ctx = machine,
+                                              .mode = flash_mode,
+                                              .changed = flash_changed};
+    return &config->flash;
+}
+
+static int add_flash(struct machine *machine)
+{
+    if (!machine->flash->array)
+        return 0;
+    struct memory *memory = &machine->vm->memory;
+    machine->flash_ops = cfi_flash_ops;
+    machine->flash_region = cfi_flash_ops.regions[CFI_FLASH_ARRAY];
+    machine->flash_region.size = machine->flash->bytes;
+    machine->flash_ops.regions = &machine->flash_region;
+    const struct machine_part part = {.label = "flash",
+                                      .ops = &machine->flash_ops,
+                                      .base = MEMORY_HIGH - memory->rom_size - machine->flash->bytes,
+                                      .irqs = {-1, -1},
+                                      .configure = configure_flash};
+    int ret = add_part(machine, &part);
+    return ret ? ret : memory_add_flash(memory, machine->flash->array, machine->flash->bytes);
+}
+
 static int add_by_option(struct machine *machine)
 {
     const struct machine_part debugcon = {.label = "debugcon",
@@ -282,13 +328,14 @@ static int add_by_option(struct machine *machine)
     return ret;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash)
 {
     static const struct machine_type *const types[] = {
         [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
     const struct machine_type *type = machine->type = types[machine->options->machine];
     machine->serial = serial;
     machine->debugcon = debugcon;
+    machine->flash = flash;
     machine->pci_sink = (struct pci_sink){.ctx = machine,
                                           .decode_changed = machine_decode_changed,
                                           .pam_changed = machine_pam_changed,
@@ -301,6 +348,7 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     ret = add_parts(machine, type->parts, type->part_count);
     ret = ret ? ret : add_parts(machine, isa_parts, sizeof(isa_parts) / sizeof(isa_parts[0]));
     ret = ret ? ret : add_by_option(machine);
+    ret = ret ? ret : add_flash(machine);
     ret = ret ? ret : type->connect(machine);
     if (ret)
         return ret;

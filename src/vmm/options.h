@@ -53,7 +53,8 @@ struct run_options {
     int machine; /* enum option_machine */
     int cpus;    /* 1 to OPTIONS_MAX_CPUS */
     uint64_t memory_bytes;
-    const char *firmware; /* a file, or "seabios" */
+    const char *firmware; /* a file, "seabios" or "ovmf" */
+    const char *flash;    /* the file with its variables; NULL: none */
     bool no_reboot;
 
     const char *serial;   /* "stdio", "null", "file:PATH", "unix:PATH" */
@@ -107,10 +108,16 @@ bool options_check_files(const struct run_options *options, struct options_error
 
 /* What --firmware seabios stands for. */
 #define OPTIONS_SEABIOS_PATH "/usr/share/seabios/bios-256k.bin"
-/* A raw image is a whole number of these (the granularity of ROM below 1 MiB that PC chipsets decode) ... */
-#define OPTIONS_FIRMWARE_UNIT 0x10000u
+/* ... and ovmf: its code, and the template of its variables. */
+#define OPTIONS_OVMF_CODE_PATH "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OPTIONS_OVMF_VARS_PATH "/usr/share/OVMF/OVMF_VARS_4M.fd"
+/* A raw image is a whole number of pages ... */
+#define OPTIONS_FIRMWARE_UNIT 0x1000u
 /* ... and stays below the interrupt controllers at 0xfec00000, with room. */
 #define OPTIONS_FIRMWARE_MAX 0x1000000u
+
+/* The file that a --firmware stands for. */
+const char *options_firmware_path(const char *name);
 
 /* ---- ports ---- */
 

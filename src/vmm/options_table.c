@@ -208,11 +208,18 @@ static const struct option_row run_rows[] = {
      .help = "guest memory: a number with K, M or G, whole MiB"},
     {.name = "firmware",
      .type = OPTION_TEXT,
-     .argument = "FILE|seabios",
+     .argument = "FILE|seabios|ovmf",
      .fallback = "seabios",
      FIELD(firmware),
      .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH},
+             "for " OPTIONS_SEABIOS_PATH ", ovmf (UEFI) for " OPTIONS_OVMF_CODE_PATH},
+    {.name = "flash",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(flash),
+     .help =
+         "where UEFI firmware keeps its variables, a file of this machine's own; with ovmf it is made when it is not "
+         "there, and without --flash they are lost at the end"},
     {.name = "no-reboot",
      .type = OPTION_FLAG,
      FIELD(no_reboot),

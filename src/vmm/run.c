@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "vmm/firmware.h"
+#include "vmm/flash.h"
 #include "vmm/machine.h"
 #include "vmm/nvram.h"
 #include "vmm/report.h"
@@ -28,6 +29,7 @@
 #define KVM_IDENTITY_MAP 0xfeffc000u
 #define KVM_TSS          0xfeffd000u
 
+#define FLASH_DELAY_S 1.0  /* until what UEFI has written is on the disk; a kill loses nothing */
 #define NVRAM_DELAY_S 0.1  /* a guest that toggles a byte costs ten writes a second, not one each */
 #define FLUSH_MS      2000 /* how long a slow reader of a console may hold up the end */
 
@@ -44,7 +46,8 @@ struct run {
     struct chips chips;
     struct chardev *serial, *debugcon;
     struct nvram_file nvram;
-    ev_timer nvram_timer; /* collects a burst of writes */
+    struct flash flash;
+    ev_timer nvram_timer, flash_timer; /* collect a burst of writes */
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
@@ -293,6 +296,15 @@ static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
     nvram_file_store(&run->nvram, run->machine.nvram);
 }
 
+static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    struct run *run = timer->data;
+    ev_timer_stop(loop, timer);
+    ev_timer_set(timer, FLASH_DELAY_S, 0.);
+    flash_sync(&run->flash);
+}
+
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 {
     (void)loop;
@@ -302,6 +314,8 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
     unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
     if ((requests & VM_REQUEST_NVRAM) && !ev_is_active(&run->nvram_timer))
         ev_timer_start(vm->loop, &run->nvram_timer);
+    if ((requests & VM_REQUEST_FLASH) && !ev_is_active(&run->flash_timer))
+        ev_timer_start(vm->loop, &run->flash_timer);
     if (requests & VM_REQUEST_REMAP)
         machine_apply(&run->machine);
     if (requests & VM_REQUEST_DEBUG_EXIT)
@@ -358,6 +372,8 @@ static int make(struct run *run)
     ev_async_start(vm->loop, &vm->request_async);
     ev_timer_init(&run->nvram_timer, on_nvram_timer, NVRAM_DELAY_S, 0.);
     run->nvram_timer.data = run;
+    ev_timer_init(&run->flash_timer, on_flash_timer, FLASH_DELAY_S, 0.);
+    run->flash_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
     watch_signal(run, &run->terminate, SIGTERM, on_signal);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
@@ -372,12 +388,13 @@ static int make(struct run *run)
     ret = ret ? ret : create_ringd(run);
     /* Files last: a start that fails shall neither make nor empty any. */
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
+    ret = ret ? ret : flash_open(&run->flash, run->options);
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
     if (!ret && run->options->device_model)
         ret = remote_open(&run->machine.remote, run->options->device_model, vm->loop);
-    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon);
+    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, &run->flash);
     return ret ? ret : start(run);
 }
 
@@ -450,6 +467,7 @@ static void destroy(struct run *run)
     bus_destroy(&vm->bus);
     irq_destroy(&vm->irq);
     nvram_file_close(&run->nvram);
+    flash_close(&run->flash);
     if (run->stats && run->stats != stderr)
         fclose(run->stats);
     if (vm->fd >= 0)
@@ -474,6 +492,7 @@ int vmm_run(const struct run_options *options)
     run->vm.machine = &run->machine;
     machine_init(&run->machine, &run->vm, options);
     run->nvram.fd = -1;
+    run->flash.fd = -1;
     run->base = cycles_base();
     pthread_mutex_init(&run->vm.gate_lock, NULL);
     pthread_cond_init(&run->vm.gate_cond, NULL);
@@ -493,6 +512,7 @@ int vmm_run(const struct run_options *options)
     if (made) {
         status = exit_status(run);
         nvram_file_store(&run->nvram, run->machine.nvram);
+        flash_sync(&run->flash);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }
@@ -500,6 +520,7 @@ int vmm_run(const struct run_options *options)
         status = RINGVMM_EXIT_USAGE;
     if (options->teardown == OPTION_TEARDOWN_ASYNC && fflush(stdout) == 0) {
         nvram_file_close(&run->nvram);
+        flash_close(&run->flash);
         teardown_in_background(run->vm.fd, run->vm.scratch_fd);
         _exit(status);
     }

@@ -193,7 +193,7 @@ class Files(Case):
                 with open("odd.bin", "wb") as file:
                     file.truncate(size)
                 self.refuse(["--firmware", "odd.bin", *QUIET], "--firmware 'odd.bin'", f"{size} bytes",
-                            "multiple of 64 KiB, up to 16 MiB")
+                            "multiple of 4 KiB, up to 16 MiB")
 
     def test_firmware_fifo(self):
         """firmware that is a FIFO does not make it wait"""
