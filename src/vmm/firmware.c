@@ -2,57 +2,20 @@
 #include "vmm/firmware.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
+#include "vmm/image.h"
 #include "vmm/options.h"
-
-static int read_all(int fd, uint8_t *to, size_t size)
-{
-    for (size_t done = 0; done < size;) {
-        ssize_t got = read(fd, to + done, size - done);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return got < 0 ? -errno : -EIO; /* it has been cut short since it was measured */
-        done += (size_t)got;
-    }
-    return 0;
-}
-
-static int load(const char *path, uint8_t **image, uint64_t *size)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return -errno;
-    struct stat info;
-    int ret = fstat(fd, &info) < 0 ? -errno : 0;
-    if (!ret && (info.st_size <= 0 || info.st_size % OPTIONS_FIRMWARE_UNIT || info.st_size > OPTIONS_FIRMWARE_MAX))
-        ret = -EINVAL;
-    void *map = MAP_FAILED;
-    if (!ret) {
-        map = mmap(NULL, (size_t)info.st_size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-        ret = map == MAP_FAILED ? -errno : read_all(fd, map, (size_t)info.st_size);
-    }
-    close(fd);
-    if (ret) {
-        if (map != MAP_FAILED)
-            munmap(map, (size_t)info.st_size);
-        return ret;
-    }
-    *image = map;
-    *size = (uint64_t)info.st_size;
-    return 0;
-}
 
 int firmware_load(const char *name, uint8_t **image, uint64_t *size)
 {
     const char *path = options_firmware_path(name);
-    int ret = load(path, image, size);
+    int ret = image_read(path, OPTIONS_FIRMWARE_MAX, image, size);
+    if (!ret && *size % OPTIONS_FIRMWARE_UNIT) {
+        image_free(*image, *size);
+        ret = -EINVAL;
+    }
     if (ret)
         fprintf(stderr, "ringvmm: --firmware %s: %s\n", path, strerror(-ret));
     return ret;

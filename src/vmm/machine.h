@@ -15,6 +15,7 @@
 #include <ringd/models/piix4_pm.h>
 #include <ringd/models/q35.h>
 
+#include "vmm/boot.h"
 #include "vmm/chardev.h"
 #include "vmm/flash.h"
 #include "vmm/options.h"
@@ -92,7 +93,7 @@ struct __attribute__((packed)) machine_e820 {
 /* What fw_cfg hands out; it refers to this by pointer, so it lives as long as the device. */
 struct machine_firmware {
     struct machine_e820 e820[2];
-    struct fw_cfg_item items[10];
+    struct fw_cfg_item items[10 + BOOT_FW_CFG_ITEMS];
     struct fw_cfg_config config;
 };
 
@@ -102,6 +103,7 @@ struct machine {
     struct vm *vm;
     const struct run_options *options;
     const struct machine_type *type;
+    const struct boot *boot; /* the kernel that fw_cfg hands out, if there is firmware */
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;

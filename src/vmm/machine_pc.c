@@ -167,6 +167,7 @@ static void fill_fw_cfg(struct machine *machine)
         .name = "etc/e820", .data = notes->e820, .size = sizeof(notes->e820[0]) * (memory->high_size ? 2 : 1)};
     if (strcmp(machine->options->serial, "null") != 0) /* the firmware's screen, there being no other */
         notes->items[count++] = (struct fw_cfg_item){.name = "etc/sercon-port", .size = 2, .value = SERIAL_PORT};
+    count += boot_fw_cfg_items(machine->boot, notes->items + count);
     notes->config = (struct fw_cfg_config){.items = notes->items, .item_count = count};
 }
 

@@ -49,7 +49,7 @@ static int run_main(int argc, char *const *argv)
     }
     if (!options_check_files(&options, &error))
         return fail(error.line);
-    return options.dry_run ? RINGVMM_EXIT_OK : vmm_run(&options);
+    return options.dry_run ? vmm_check(&options) : vmm_run(&options);
 }
 
 static int doctor_command(int argc, char *const *argv)

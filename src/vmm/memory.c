@@ -8,7 +8,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define LOW_END      0xa0000u /* below: RAM; from here to 0xC0000: the display, not there */
 #define WINDOW_SIZE  0x40000u
 #define MEBIBYTE     0x100000u
 #define ROM_LOW_SIZE 0x20000u /* of the image, shown below 1 MiB */
@@ -78,7 +77,8 @@ static int window_create(struct memory *memory)
     memory->window = window;
     uint64_t size = memory->rom_size < ROM_LOW_SIZE ? memory->rom_size : ROM_LOW_SIZE;
     memset(window, 0xff, WINDOW_SIZE - size);
-    memcpy(memory->window + WINDOW_SIZE - size, memory->rom + memory->rom_size - size, size);
+    if (size)
+        memcpy(memory->window + WINDOW_SIZE - size, memory->rom + memory->rom_size - size, size);
     return 0;
 }
 
@@ -98,15 +98,20 @@ static int ram_create(struct memory *memory)
 
 static int slots_create(struct memory *memory)
 {
-    int ret = set_slot(memory, SLOT_LOW, 0, LOW_END, memory->ram, 0);
+    int ret = set_slot(memory, SLOT_LOW, 0, MEMORY_VGA, memory->ram, 0);
     if (!ret && memory->low_size > MEBIBYTE)
         ret = set_slot(memory, SLOT_MAIN, MEBIBYTE, memory->low_size - MEBIBYTE, memory->ram + MEBIBYTE, 0);
     if (!ret && memory->high_size)
         ret = set_slot(memory, SLOT_HIGH, MEMORY_HIGH, memory->high_size, memory->ram + memory->low_size, 0);
-    if (!ret)
+    if (!ret && memory->rom_size)
         ret =
             set_slot(memory, SLOT_ROM, MEMORY_HIGH - memory->rom_size, memory->rom_size, memory->rom, KVM_MEM_READONLY);
     return ret ? ret : apply_pam(memory);
+}
+
+uint64_t memory_low_size(uint64_t size)
+{
+    return size < MEMORY_LOW_LIMIT ? size : MEMORY_LOW_LIMIT;
 }
 
 int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size)
@@ -116,7 +121,7 @@ int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom,
     memory->vm_fd = vm_fd;
     memory->memfd = -1;
     memory->size = size;
-    memory->low_size = size < MEMORY_LOW_LIMIT ? size : MEMORY_LOW_LIMIT;
+    memory->low_size = memory_low_size(size);
     memory->high_size = size - memory->low_size;
     memory->rom = rom;
     memory->rom_size = rom_size;

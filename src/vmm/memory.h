@@ -13,6 +13,7 @@
 
 #define MEMORY_LOW_LIMIT    0xc0000000u /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
 #define MEMORY_HIGH         0x100000000u
+#define MEMORY_VGA          0xa0000u /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
 #define MEMORY_PAM_START    0xc0000u
 #define MEMORY_PAM_SEGMENTS 13u
 
@@ -25,7 +26,7 @@ struct memory {
     int memfd;
     uint8_t *ram; /* the whole memfd; guest address 0 first, what lies above 4 GiB behind it */
     uint64_t size, low_size, high_size;
-    uint8_t *rom; /* the firmware image */
+    uint8_t *rom; /* the firmware image; NULL and 0: there is none, and ones are read where it would be */
     uint64_t rom_size;
     uint8_t *flash; /* below the image; NULL: none. The caller's */
     uint64_t flash_size;
@@ -35,8 +36,12 @@ struct memory {
     unsigned pam_slots;               /* under pam_lock: memory slots that they take */
 };
 
+/* How much of `size` bytes of RAM lies below 4 GiB; the rest is above. */
+uint64_t memory_low_size(uint64_t size);
+
 /*
- * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over.
+ * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over; NULL and 0: no
+ * ROM.
  * Returns 0 or -errno: -ENOMEM when the host does not have that much.
  */
 int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size);

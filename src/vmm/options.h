@@ -53,8 +53,11 @@ struct run_options {
     int machine; /* enum option_machine */
     int cpus;    /* 1 to OPTIONS_MAX_CPUS */
     uint64_t memory_bytes;
-    const char *firmware; /* a file, "seabios" or "ovmf" */
+    const char *firmware; /* a file, "seabios" or "ovmf"; NULL: none, the kernel is booted directly */
     const char *flash;    /* the file with its variables; NULL: none */
+    const char *kernel;   /* NULL: none */
+    const char *initrd;   /* NULL: none; else there is a kernel */
+    const char *append;   /* likewise */
     bool no_reboot;
 
     const char *serial;   /* "stdio", "null", "file:PATH", "unix:PATH" */
@@ -118,6 +121,9 @@ bool options_check_files(const struct run_options *options, struct options_error
 
 /* The file that a --firmware stands for. */
 const char *options_firmware_path(const char *name);
+
+/* Kernels and initrds larger than this are taken for a slip. */
+#define OPTIONS_KERNEL_MAX 0x40000000u
 
 /* ---- ports ---- */
 

@@ -68,6 +68,29 @@ static bool check_firmware(const char *path, struct options_error *error)
     return reject(error, option, path, why);
 }
 
+/* The contents are looked at when they are read. */
+static bool check_image(const char *option, const char *path, uint64_t memory, struct options_error *error)
+{
+    struct stat info;
+    char why[120];
+
+    if (stat(path, &info) != 0 || faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) != 0)
+        return reject(error, option, path, strerror(errno));
+    if (!S_ISREG(info.st_mode))
+        return reject(error, option, path, "not a regular file");
+    if (info.st_size <= 0)
+        return reject(error, option, path, "it is empty");
+    if ((uint64_t)info.st_size <= memory && info.st_size <= (off_t)OPTIONS_KERNEL_MAX)
+        return true;
+    if (info.st_size > (off_t)OPTIONS_KERNEL_MAX)
+        (void)snprintf(why, sizeof(why), "%lld bytes; at most %u MiB can be loaded", (long long)info.st_size,
+                       OPTIONS_KERNEL_MAX >> 20);
+    else
+        (void)snprintf(why, sizeof(why), "%lld bytes; the machine has %lluM (--memory)", (long long)info.st_size,
+                       (unsigned long long)memory >> 20);
+    return reject(error, option, path, why);
+}
+
 /* Whether a file could be made in the directory that `path` names. */
 static bool check_directory(const char *option, const char *path, struct options_error *error)
 {
@@ -149,8 +172,10 @@ static bool check_chardev(const char *option, const char *spec, struct options_e
 bool options_check_files(const struct run_options *options, struct options_error *error)
 {
     error->line[0] = '\0';
-    return check_firmware(options->firmware, error) && check_chardev("--serial", options->serial, error) &&
-           check_chardev("--debugcon", options->debugcon, error) &&
+    return (!options->firmware || check_firmware(options->firmware, error)) &&
+           (!options->kernel || check_image("--kernel", options->kernel, OPTIONS_KERNEL_MAX, error)) &&
+           (!options->initrd || check_image("--initrd", options->initrd, options->memory_bytes, error)) &&
+           check_chardev("--serial", options->serial, error) && check_chardev("--debugcon", options->debugcon, error) &&
            (!options->stats_path || check_output("--stats", options->stats_path, W_OK, error)) &&
            (options->rtc_nvram[0] == '\0' || check_nvram(options->rtc_nvram, error)) &&
            (!options->flash || check_flash(options, error));

@@ -209,10 +209,10 @@ static const struct option_row run_rows[] = {
     {.name = "firmware",
      .type = OPTION_TEXT,
      .argument = "FILE|seabios|ovmf",
-     .fallback = "seabios",
      FIELD(firmware),
-     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH ", ovmf (UEFI) for " OPTIONS_OVMF_CODE_PATH},
+     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; ovmf (UEFI) "
+             "stands for " OPTIONS_OVMF_CODE_PATH ", seabios for " OPTIONS_SEABIOS_PATH
+             ", which is what runs when neither --firmware nor --kernel is given"},
     {.name = "flash",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -220,6 +220,19 @@ static const struct option_row run_rows[] = {
      .help =
          "where UEFI firmware keeps its variables, a file of this machine's own; with ovmf it is made when it is not "
          "there, and without --flash they are lost at the end"},
+    {.name = "kernel",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(kernel),
+     .help =
+         "a kernel that is entered without firmware: a Linux bzImage, or an ELF file with a PVH note or a multiboot "
+         "header. With --firmware FILE: a bzImage that the firmware finds in fw_cfg"},
+    {.name = "initrd",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(initrd),
+     .help = "the kernel's initial RAM disk, or its one module"},
+    {.name = "append", .type = OPTION_TEXT, .argument = "STRING", FIELD(append), .help = "the kernel's command line"},
     {.name = "no-reboot",
      .type = OPTION_FLAG,
      FIELD(no_reboot),
@@ -348,6 +361,9 @@ static const char run_epilogue[] = "\n"
                                    "        --coalesce off\n"
                                    "  Two CPUs with host CPUs of their own, the ring thread on a third:\n"
                                    "    ringvmm run --cpus 2 --vcpu-affinity 2,3 --ring-thread cpu=1,priority=50\n"
+                                   "  A Linux kernel, its console on this terminal:\n"
+                                   "    ringvmm run --memory 512M --kernel vmlinuz --initrd initrd.img \\\n"
+                                   "        --append \"console=ttyS0 nolapic\"\n"
                                    "  A clock that starts at a given time and follows the machine's own:\n"
                                    "    ringvmm run --rtc base=2026-11-21T08:30:00,clock=vm\n";
 
@@ -458,6 +474,28 @@ static bool check_paths(const struct run_options *options, struct options_error 
     return true;
 }
 
+static bool check_kernel(struct run_options *options, struct options_error *error)
+{
+    if (!options->kernel && (options->initrd || options->append)) {
+        options_fail(error, "%s without --kernel: there is nothing to give it to",
+                     options->initrd ? "--initrd" : "--append");
+        return false;
+    }
+    if (!options->kernel && !options->firmware)
+        options->firmware = "seabios";
+    if (options->kernel && options->firmware && strcmp(options->firmware, "seabios") == 0) {
+        options_fail(error,
+                     "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
+                     "to boot the kernel directly");
+        return false;
+    }
+    if (options->flash && !options->firmware) {
+        options_fail(error, "--flash without firmware: a kernel that is booted directly has none; give --firmware too");
+        return false;
+    }
+    return true;
+}
+
 enum options_result options_parse_run(int argc, char *const *argv, struct run_options *out, struct options_error *error)
 {
     enum options_result result;
@@ -471,7 +509,7 @@ enum options_result options_parse_run(int argc, char *const *argv, struct run_op
                      out->vcpu_affinity_count, out->vcpu_affinity_count == 1 ? "" : "s", out->cpus);
         return OPTIONS_ERROR;
     }
-    if (!check_ports(out, error) || !check_paths(out, error))
+    if (!check_kernel(out, error) || !check_ports(out, error) || !check_paths(out, error))
         return OPTIONS_ERROR;
     return OPTIONS_OK;
 }

@@ -17,6 +17,7 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include "vmm/boot.h"
 #include "vmm/firmware.h"
 #include "vmm/flash.h"
 #include "vmm/machine.h"
@@ -44,6 +45,7 @@ struct run {
     struct vm vm;
     struct machine machine;
     struct chips chips;
+    struct boot boot;
     struct chardev *serial, *debugcon;
     struct nvram_file nvram;
     struct flash flash;
@@ -122,9 +124,9 @@ static int create_memory(struct run *run)
             return -ENOMEM;
         }
     }
-    uint8_t *rom;
-    uint64_t rom_size;
-    int ret = firmware_load(run->options->firmware, &rom, &rom_size);
+    uint8_t *rom = NULL;
+    uint64_t rom_size = 0;
+    int ret = boot_is_direct(&run->boot) ? 0 : firmware_load(run->options->firmware, &rom, &rom_size);
     if (ret)
         return ret;
     ret = memory_create(&run->vm.memory, run->vm.fd, bytes, rom, rom_size);
@@ -280,6 +282,11 @@ static int reset(struct run *run)
         ret = vcpu_reset(vm->vcpus[i]);
     if (ret)
         return complain("the machine cannot be reset", ret);
+    if (boot_is_direct(&run->boot)) { /* anew from the files: the guest has had the memory to itself */
+        ret = boot_start(&run->boot, vm);
+        if (ret)
+            return ret;
+    }
     /* What was asked for by writes replayed just now belongs to the time before. */
     __atomic_fetch_and(&vm->requests, ~(unsigned)VM_REQUEST_RESET, __ATOMIC_SEQ_CST);
     ringd_resume(vm->ringd);
@@ -342,6 +349,13 @@ static int start(struct run *run)
     int ret = ringd_start(vm->ringd);
     if (ret)
         return complain("the ring thread cannot be started", ret);
+    if (boot_is_direct(&run->boot)) {
+        ret = boot_start(&run->boot, vm);
+        if (ret)
+            return ret;
+        if (run->options->no_reboot) /* it is not needed again */
+            boot_close(&run->boot);
+    }
     vm->stop = true; /* all wait at the gate until all are there */
     for (unsigned i = 0; i < vm->vcpu_count; i++) {
         ret = vcpu_start(vm->vcpus[i]);
@@ -379,7 +393,8 @@ static int make(struct run *run)
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
     watch_signal(run, &run->resume, SIGCONT, on_resume);
 
-    int ret = open_kvm(vm);
+    int ret = boot_open(&run->boot, run->options);
+    ret = ret ? ret : open_kvm(vm);
     ret = ret ? ret : create_vm(vm);
     ret = ret ? ret : save_chips(vm, &run->chips);
     ret = ret ? ret : create_memory(run);
@@ -460,6 +475,7 @@ static void destroy(struct run *run)
         ringd_destroy(vm->ringd);
     remote_close(&run->machine.remote, vm->loop);
     machine_destroy(&run->machine);
+    boot_close(&run->boot);
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpus[i]);
     if (vm->memory.ram || vm->memory.rom)
@@ -491,6 +507,7 @@ int vmm_run(const struct run_options *options)
     run->vm.kvm_fd = run->vm.fd = run->vm.scratch_fd = -1;
     run->vm.machine = &run->machine;
     machine_init(&run->machine, &run->vm, options);
+    run->machine.boot = &run->boot;
     run->nvram.fd = -1;
     run->flash.fd = -1;
     run->base = cycles_base();
@@ -527,4 +544,12 @@ int vmm_run(const struct run_options *options)
     destroy(run);
     free(run);
     return status;
+}
+
+int vmm_check(const struct run_options *options)
+{
+    struct boot boot = {0};
+    int ret = boot_open(&boot, options);
+    boot_close(&boot);
+    return ret ? RINGVMM_EXIT_USAGE : RINGVMM_EXIT_OK;
 }

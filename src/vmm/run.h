@@ -8,4 +8,7 @@ struct run_options;
  * status (vmm/options.h lists them). */
 int vmm_run(const struct run_options *options);
 
+/* --dry-run, when the options themselves are good: whether the kernel could be booted. Likewise. */
+int vmm_check(const struct run_options *options);
+
 #endif

@@ -11,6 +11,7 @@
 
 struct kvm_run;
 struct vcpu_state;
+struct boot_entry;
 
 struct vcpu {
     struct vm *vm;
@@ -40,6 +41,8 @@ int vcpu_start(struct vcpu *vcpu);
 void vcpu_kick(struct vcpu *vcpu);
 /* Puts the vCPU into its power-on state. While it stands still. 0 or -errno. */
 int vcpu_reset(struct vcpu *vcpu);
+/* Takes a vCPU in its power-on state to a kernel's entry. While it stands still. 0 or -errno. */
+int vcpu_enter(struct vcpu *vcpu, const struct boot_entry *entry);
 
 /* vcpu_state.c */
 int vcpu_set_cpuid(struct vcpu *vcpu, unsigned cpus);

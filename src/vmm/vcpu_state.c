@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/ioctl.h>
 
+#include "vmm/boot_load.h"
 #include "vmm/vcpu.h"
 
 #define MAX_MSRS     512u
@@ -38,6 +39,7 @@ static void patch_topology(struct kvm_cpuid_entry2 *entry, unsigned apic_id, uns
     unsigned bits = cpus > 1 ? 32u - (unsigned)__builtin_clz(cpus - 1) : 0;
     switch (entry->function) {
     case 1:
+        entry->ecx |= 1u << 31;   /* a hypervisor: without it no guest looks at KVM's leaves */
         entry->ecx &= ~(1u << 5); /* VMX: a vCPU inside it could not be reset by writing back its registers */
         entry->ebx = (entry->ebx & 0xffffu) | (cpus & 0xff) << 16 | apic_id << 24;
         if (cpus > 1)
@@ -185,4 +187,51 @@ int vcpu_state_restore(struct vcpu *vcpu)
     ret = ret ? ret : get(vcpu, KVM_SET_LAPIC, &state->lapic);
     ret = ret ? ret : get(vcpu, KVM_SET_VCPU_EVENTS, &state->events);
     return ret ? ret : get(vcpu, KVM_SET_MP_STATE, &state->mp_state);
+}
+
+/* Intel SDM vol. 3A: CR0 and CR4 in 2.5, EFER in 2.2.1, segment types in 3.4.5.1 and 3.5. */
+#define CR0_PE   (UINT64_C(1) << 0)
+#define CR0_PG   (UINT64_C(1) << 31)
+#define CR4_PAE  (UINT64_C(1) << 5)
+#define EFER_LME (UINT64_C(1) << 8)
+#define EFER_LMA (UINT64_C(1) << 10)
+
+#define TYPE_DATA     3u /* read, write, accessed */
+#define TYPE_TSS_BUSY 11u
+#define TYPE_CODE     11u /* execute, read, accessed */
+#define RFLAGS_ALWAYS 2u  /* bit 1 is one */
+
+int vcpu_enter(struct vcpu *vcpu, const struct boot_entry *entry)
+{
+    struct kvm_sregs sregs;
+    struct kvm_regs regs;
+    int ret = get(vcpu, KVM_GET_SREGS, &sregs);
+    ret = ret ? ret : get(vcpu, KVM_GET_REGS, &regs);
+    if (ret)
+        return ret;
+    const struct kvm_segment data = {
+        .limit = UINT32_MAX, .selector = BOOT_DATA, .type = TYPE_DATA, .present = 1, .db = 1, .s = 1, .g = 1};
+    sregs.ds = sregs.es = sregs.fs = sregs.gs = sregs.ss = data;
+    sregs.cs = data;
+    sregs.cs.selector = BOOT_CODE;
+    sregs.cs.type = TYPE_CODE;
+    sregs.cs.l = entry->long_mode;
+    sregs.cs.db = !entry->long_mode;
+    sregs.tr = (struct kvm_segment){.limit = 0x67, .selector = BOOT_TSS, .type = TYPE_TSS_BUSY, .present = 1};
+    sregs.gdt = (struct kvm_dtable){.base = BOOT_GDT, .limit = BOOT_GDT_SIZE - 1};
+    sregs.idt = (struct kvm_dtable){0}; /* an exception is a triple fault until the kernel has a table */
+    sregs.cr0 |= CR0_PE;
+    if (entry->long_mode) {
+        sregs.cr0 |= CR0_PG;
+        sregs.cr3 = BOOT_PAGE_TABLES;
+        sregs.cr4 |= CR4_PAE;
+        sregs.efer |= EFER_LME | EFER_LMA;
+    }
+    regs.rip = entry->rip;
+    regs.rax = entry->rax;
+    regs.rbx = entry->rbx;
+    regs.rsi = entry->rsi;
+    regs.rflags = RFLAGS_ALWAYS;
+    ret = get(vcpu, KVM_SET_SREGS, &sregs);
+    return ret ? ret : get(vcpu, KVM_SET_REGS, &regs);
 }

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Firmware images of a few instructions each. Real mode; an image's first byte is F000:0000."""
+"""Firmware images of a few instructions each (real mode; an image's first byte is F000:0000), and kernels that are refused."""
+
+import struct
 
 SIZE = 0x10000
 # F000:FFF0, where an x86 begins: jmp 0000, 13 bytes on from the next instruction with wrap-around.
@@ -111,3 +113,37 @@ HALTED = image(HALT)
 
 # Jumps to where nothing is: the instruction fetch finds no memory, which KVM cannot go on with.
 NOWHERE = image(bytes([0xEA, 0x00, 0x00, 0x00, 0xA0]))  # jmp a000:0000
+
+
+def linux(version=0x20F, loadflags=1, jump=0x6A, alignment=0x200000, relocatable=1, pref=0x1000000, init_size=0x100000,
+          cmdline_size=2047, initrd_max=0x7FFFFFFF, cut=0):
+    """A bzImage of a setup part of 1 KiB and 8 KiB of nothing; `cut` bytes are missing at its end."""
+    data = bytearray(0x400 + 0x2000)
+    struct.pack_into("<BHI", data, 0x1F1, 1, 0, 0x200)  # setup_sects, root_flags, syssize
+    struct.pack_into("<HBB4sH", data, 0x1FE, 0xAA55, 0xEB, jump, b"HdrS", version)
+    data[0x211] = loadflags
+    struct.pack_into("<IIBBHI", data, 0x22C, initrd_max, alignment, relocatable, 0, 1, cmdline_size)
+    struct.pack_into("<QI", data, 0x258, pref, init_size)
+    return bytes(data[:len(data) - cut])
+
+
+def multiboot_header(flags):
+    return struct.pack("<III", 0x1BADB002, flags, -(0x1BADB002 + flags) & 0xFFFFFFFF)
+
+
+def elf(machine=62, kind=2, elf_class=2, count=2, addr=0x100000, file_size=4096, memory_size=8192, pvh=False,
+        pvh_entry=None, multiboot=None, cut=0, keep=None):
+    """An ELF kernel: 4 KiB of headers, a PVH note if asked for, a multiboot header with these flags if asked for; then the
+    one segment. `cut` bytes are missing at its end, or only `keep` are there."""
+    entry = addr if pvh_entry is None else pvh_entry
+    note = struct.pack("<III4sQ", 4, 8, 18, b"Xen", entry & 0xFFFFFFFF) if pvh else b""
+    data = bytearray(4096 + 4096)
+    headers = 4096 - 56 * 66  # so that a file that is cut down into them has lost some
+    struct.pack_into("<4sBBBxxxxxxxxxHHIQQQIHHHHHH", data, 0, b"\x7fELF", elf_class, 1, 1, kind, machine, 1, addr, headers, 0, 0,
+                     64, 56, count, 0, 0, 0)
+    struct.pack_into("<IIQQQQQQ", data, headers, 1, 7, 4096, addr, addr, file_size, memory_size, 4096)
+    struct.pack_into("<IIQQQQQQ", data, headers + 56, 4, 4, 128, 0, 0, len(note), len(note), 4)
+    data[128:128 + len(note)] = note
+    if multiboot is not None:
+        data[256:268] = multiboot_header(multiboot)
+    return bytes(data[:len(data) - cut] if keep is None else data[:keep])

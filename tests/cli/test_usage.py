@@ -59,7 +59,7 @@ BAD_VALUES = [
 UNKNOWN = [
     (["--memroy", "64M"], ["unknown option '--memroy'", "did you mean '--memory'?"]),
     (["--mem=64M"], ["unknown option '--mem'", "did you mean '--memory'?"]),
-    (["--kernel", "bzImage"], ["unknown option '--kernel'", "ringvmm run --help"]),
+    (["--kernal", "bzImage"], ["unknown option '--kernal'", "did you mean '--kernel'?"]),
     (["-x"], ["unknown option '-x'", "ringvmm run --help"]),
     (["guest.img"], ["unexpected argument 'guest.img'", "ringvmm run --help"]),
     (["\x1b[31m"], ["unexpected argument '\\x1b[31m'"]),
@@ -77,6 +77,15 @@ PORTS = [
     (["--debug-exit", "0x400"], ["port 0x402 given twice", "--debug-exit (0x400-0x403)"]),
     (["--debug-exit", "0x70"], ["port 0x70 given twice", "--debug-exit (0x70-0x73)", "the RTC (0x70-0x71)"]),
     (["--debugcon-port", "0x3f8"], ["port 0x3f8 given twice", "--debugcon-port (0x3f8)", "COM1 (0x3f8-0x3ff)"]),
+]
+
+
+KERNEL = [
+    (["--initrd", "firmware.bin"], ["--initrd without --kernel"]),
+    (["--append", "quiet"], ["--append without --kernel"]),
+    (["--kernel", "firmware.bin", "--firmware", "seabios"], ["--kernel with --firmware seabios", "leave --firmware out"]),
+    (["--kernel", ""], ["--kernel needs a value"]),
+    (["--kernel", "a", "--kernel", "b"], ["--kernel given twice: 'a' and 'b'"]),
 ]
 
 
@@ -104,6 +113,13 @@ class Usage(Case):
     def test_ports(self):
         """a port given twice: to whom"""
         self.refuse_each(PORTS)
+
+    def test_kernel(self):
+        """kernel, initrd and command line that do not go together"""
+        self.firmware(guests.ENDLESS)
+        for args, parts in KERNEL:
+            with self.subTest(args=args):
+                self.refuse([*QUIET, *args], *parts)
 
     def test_command(self):
         """no command, an unknown one, an option in its place"""
@@ -205,6 +221,111 @@ class Files(Case):
         os.chmod(self.write("secret.bin", guests.ENDLESS), 0)
         self.refuse(["--firmware", "secret.bin", *QUIET], "--firmware 'secret.bin'", "Permission denied",
                     **self.nobody())
+
+    def refuse_kernel(self, kernel, *parts, args=(), initrd=None):
+        """Refused before there is a machine, and by --dry-run."""
+        options = ["--kernel", self.write("kernel", kernel), *QUIET, *args]
+        if initrd is not None:
+            options += ["--initrd", self.write("initrd", initrd)]
+        for more in ([], ["--dry-run"]):
+            self.refuse([*options, *more], *parts, env=harness.without_kvm())
+
+    def test_kernel_file(self):
+        """a kernel or an initrd that cannot be read"""
+        os.mkdir("there")
+        os.mkfifo("fifo")
+        self.write("empty", b"")
+        self.write("good", guests.linux())
+        os.chmod(self.write("secret", guests.linux()), 0)
+        for option, before in (("--kernel", []), ("--initrd", ["--kernel", "good"])):
+            for name, why in (("no", "No such file"), ("there", "not a regular file"), ("fifo", "not a regular file"),
+                              ("empty", "it is empty")):
+                with self.subTest(option=option, name=name):
+                    self.refuse([*before, option, name, *QUIET], f"{option} '{name}'", why)
+            self.refuse([*before, option, "secret", *QUIET], f"{option} 'secret'", "Permission denied", **self.nobody())
+
+    def test_kernel_size(self):
+        """a kernel that is no kernel for its size alone"""
+        with open("huge", "wb") as file:
+            file.truncate((1 << 30) + 1)
+        self.refuse(["--kernel", "huge", *QUIET], "--kernel 'huge'", "1073741825 bytes", "at most 1024 MiB")
+
+    def test_kernel_kind(self):
+        """a file that is no kernel"""
+        for kernel in (b"x", b"#!/bin/sh\n", bytes(100000), guests.ENDLESS, guests.linux()[:0x220]):
+            with self.subTest(size=len(kernel)):
+                self.refuse_kernel(kernel, "--kernel 'kernel'", "not a kernel: no Linux bzImage, no ELF file")
+        self.refuse_kernel(guests.multiboot_header(0) + bytes(100), "a multiboot kernel that is no ELF file")
+
+    def test_linux_broken(self):
+        """a bzImage that is cut short, too old, or wants what is not there"""
+        for change, parts in [
+                ({"cut": 100}, ["cut short", "bytes, and its header says"]),
+                ({"version": 0x209}, ["boot protocol 2.09 is too old", "2.10"]),
+                ({"version": 0x105}, ["boot protocol 1.05 is too old"]),
+                ({"loadflags": 0}, ["too old"]),
+                ({"jump": 0x20}, ["setup header is too short"]),
+                ({"alignment": 3}, ["alignment of 0x3"]),
+                ({"alignment": 0}, ["alignment of 0x0"]),
+                ({"alignment": 0x80000000}, ["alignment of 0x80000000"]),
+                ({"relocatable": 0, "pref": 0x1000}, ["asks for the address 0x1000"]),
+                ({"pref": 1 << 40}, ["asks for the address 0x10000000000"]),
+                ({"pref": 0xfffffffe}, ["memory up to 0x"]),
+                ({"init_size": 0xd0000000}, ["memory up to 0xd1000000"])]:
+            with self.subTest(change=change):
+                self.refuse_kernel(guests.linux(**change), "--kernel 'kernel'", *parts)
+
+    def test_memory(self):
+        """a kernel that does not fit, and an initrd that does not fit beside it"""
+        self.refuse_kernel(guests.linux(init_size=48 << 20), "--memory '63M'", "too little for the kernel",
+                           "takes up to 64M", args=["--memory", "63M"])
+        self.refuse_kernel(guests.linux(), "--initrd 'initrd'", "9437184 bytes", "(--memory)", initrd=bytes(9 << 20),
+                           args=["--memory", "8M"])
+        self.refuse_kernel(guests.linux(), "--initrd 'initrd'", "4194304 bytes", "there is room for", initrd=bytes(4 << 20),
+                           args=["--memory", "20M"])
+        self.refuse_kernel(guests.linux(initrd_max=0x11fffff), "there is room for", initrd=bytes(2 << 20),
+                           args=["--memory", "64M"])
+
+    def test_append(self):
+        """a command line that the kernel has no room for"""
+        self.refuse_kernel(guests.linux(cmdline_size=100), "--append", "101 bytes; this kernel takes 100",
+                           args=["--append", "x" * 101])
+        self.refuse_kernel(guests.elf(pvh=True), "--append", "65536 bytes; this kernel takes 65535",
+                           args=["--append", "x" * 65536])
+
+    def test_elf_broken(self):
+        """an ELF file that is cut short, for something else, or of no kind that can be booted"""
+        for change, parts in [
+                ({"cut": 10}, ["cut short", "a segment's end"]),
+                ({"keep": 450}, ["cut short", "program headers"]),
+                ({"keep": 20}, ["cut short: 20 bytes do not hold an ELF header"]),
+                ({"machine": 183}, ["another machine (183)"]),
+                ({"kind": 1}, ["no executable (type 1)"]),
+                ({"elf_class": 3}, ["class 3"]),
+                ({"count": 0}, ["0 program headers"]),
+                ({"count": 65}, ["65 program headers"]),
+                ({"addr": 0x8000}, ["an ELF segment for address 0x8000"]),
+                ({"file_size": 100, "memory_size": 50}, ["segment of 0x32 bytes has 0x64 in the file"]),
+                ({"addr": 0xfffff000}, ["memory up to 0x"]),
+                ({"pvh": False}, ["an ELF file without a PVH note and without a multiboot header"]),
+                ({"pvh_entry": 0x4000000}, ["its entry, 0x4000000, is in none of its segments"]),
+                ({"multiboot": 4}, ["asks for a video mode"]),
+                ({"multiboot": 8}, ["asks for something unknown (flags 0x8)"]),
+                ({"multiboot": 0x10000}, ["has addresses of its own"])]:
+            with self.subTest(change=change):
+                self.refuse_kernel(guests.elf(**{"pvh": True, **change}), "--kernel 'kernel'", *parts)
+        self.refuse_kernel(guests.elf(pvh=True, addr=0x5000000), "--memory '64M'", "takes up to 81M")
+
+    def test_firmware_kernel(self):
+        """a kernel for firmware that is no bzImage"""
+        self.refuse_kernel(guests.elf(pvh=True), "--kernel 'kernel'", "no Linux bzImage", args=self.firmware(guests.HALTED))
+
+    def test_kernel_dry_run(self):
+        """--dry-run with good kernels: nothing said, nothing needed"""
+        for kernel in (guests.linux(), guests.elf(pvh=True), guests.elf(multiboot=3)):
+            result = self.run_it("run", "--kernel", self.write("kernel", kernel), "--dry-run", *QUIET,
+                                 env=harness.without_kvm())
+            self.assertEqual((result.status, result.out, result.err), (0, "", ""))
 
     def nobody(self):
         """How to start a copy of ringvmm that an unprivileged user can reach."""

@@ -22,7 +22,8 @@ static void check_accepted(const struct run_options *o)
 {
     REQUIRE(o->cpus >= 1 && o->cpus <= OPTIONS_MAX_CPUS);
     REQUIRE(o->memory_bytes >= 1 << 20 && o->memory_bytes % (1 << 20) == 0);
-    REQUIRE(o->firmware[0] != '\0');
+    REQUIRE(!o->firmware || o->firmware[0] != '\0');
+    REQUIRE(o->kernel || (o->firmware && !o->initrd && !o->append));
     REQUIRE(o->debugcon_port >= 0 && o->debugcon_port <= 0xffff);
     REQUIRE(o->debug_exit_port >= -1 && o->debug_exit_port + OPTIONS_DEBUG_EXIT_PORTS - 1 <= 0xffff);
     REQUIRE(o->rtc_base != OPTION_RTC_DATE || (o->rtc_base_seconds >= 0 && o->rtc_base_seconds < 7258118400));

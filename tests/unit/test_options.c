@@ -56,6 +56,9 @@ static void defaults(void **state)
     assert_int_equal(o->cpus, 1);
     assert_int_equal(o->memory_bytes, 64 << 20);
     assert_string_equal(o->firmware, "seabios");
+    assert_null(o->kernel);
+    assert_null(o->initrd);
+    assert_null(o->append);
     assert_false(o->no_reboot);
     assert_string_equal(o->serial, "stdio");
     assert_string_equal(o->debugcon, "null");
@@ -98,6 +101,21 @@ static void machine_options(void **state)
     assert_int_equal(good(&line, "--memory 1M")->memory_bytes, 1 << 20);
     assert_int_equal(good(&line, "--memory 65536K")->memory_bytes, 64 << 20);
     assert_int_equal(good(&line, "--cpus 64")->cpus, 64);
+}
+
+static void kernel_options(void **state)
+{
+    struct line line;
+    const struct run_options *o = good(&line, "--kernel vmlinuz --initrd=initrd.img --append quiet");
+
+    (void)state;
+    assert_string_equal(o->kernel, "vmlinuz");
+    assert_string_equal(o->initrd, "initrd.img");
+    assert_string_equal(o->append, "quiet");
+    assert_null(o->firmware);
+    o = good(&line, "--kernel vmlinuz --firmware OVMF.fd");
+    assert_string_equal(o->firmware, "OVMF.fd");
+    assert_null(o->append);
 }
 
 static void console_options(void **state)
@@ -178,6 +196,11 @@ static const struct {
     {"--cpus -1", "--cpus '-1': not a number from 1 to 64"},
     {"--cpus 1 --cpus=2", "--cpus given twice: '1' and '2'"},
     {"--no-reboot --no-reboot", "--no-reboot given twice"},
+    {"--initrd x", "--initrd without --kernel: there is nothing to give it to"},
+    {"--append x --initrd y", "--initrd without --kernel: there is nothing to give it to"},
+    {"--append x", "--append without --kernel: there is nothing to give it to"},
+    {"--kernel x --firmware seabios", "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave "
+                                      "--firmware out to boot the kernel directly"},
     {"-n --dry-run", "--dry-run given twice"},
     {"--memory 64", "--memory '64': a size needs its unit: K, M or G, as in 64M"},
     {"--memory lots", "--memory 'lots': not a size such as 64M (a number and K, M or G)"},
@@ -554,6 +577,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(machine_options),
+        cmocka_unit_test(kernel_options),
         cmocka_unit_test(console_options),
         cmocka_unit_test(rtc_options),
         cmocka_unit_test(ring_options),

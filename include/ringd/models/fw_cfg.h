@@ -23,9 +23,17 @@ enum fw_cfg_key {
     FW_CFG_KEY_NOGRAPHIC = 0x04, /* 16 bits */
     FW_CFG_KEY_NB_CPUS = 0x05,   /* 16 bits: CPUs that are there at power-on */
     FW_CFG_KEY_MACHINE_ID = 0x06,
-    FW_CFG_KEY_BOOT_MENU = 0x0e, /* 16 bits */
-    FW_CFG_KEY_MAX_CPUS = 0x0f,  /* 16 bits: one more than the highest APIC ID that can come */
-    FW_CFG_KEY_FILE_DIR = 0x19,  /* the directory of files, big endian; the model's own */
+    FW_CFG_KEY_KERNEL_SIZE = 0x08, /* 32 bits: bytes of a Linux kernel behind its setup part */
+    FW_CFG_KEY_INITRD_SIZE = 0x0b, /* 32 bits */
+    FW_CFG_KEY_BOOT_MENU = 0x0e,   /* 16 bits */
+    FW_CFG_KEY_MAX_CPUS = 0x0f,    /* 16 bits: one more than the highest APIC ID that can come */
+    FW_CFG_KEY_KERNEL_DATA = 0x11,
+    FW_CFG_KEY_INITRD_DATA = 0x12,
+    FW_CFG_KEY_CMDLINE_SIZE = 0x14, /* 32 bits: with the terminating zero */
+    FW_CFG_KEY_CMDLINE_DATA = 0x15,
+    FW_CFG_KEY_SETUP_SIZE = 0x17, /* 32 bits: bytes of a Linux kernel's real-mode part */
+    FW_CFG_KEY_SETUP_DATA = 0x18,
+    FW_CFG_KEY_FILE_DIR = 0x19, /* the directory of files, big endian; the model's own */
     FW_CFG_KEY_FILE_FIRST = 0x20,
 
     FW_CFG_KEY_ACPI_TABLES = 0x8000,
