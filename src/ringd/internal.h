@@ -186,6 +186,7 @@ struct ringd {
     bool park;        /* the loop is to stand still */
     bool parked;      /* the thread does */
     bool dispatching; /* a call of ringd_dispatch() is under way */
+    unsigned waiting; /* threads that wait for its end: another one does nothing meanwhile */
     int poll_fd;      /* the caller's own loop; -1: none. Changes with no call under way */
 };
 
