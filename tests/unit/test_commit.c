@@ -42,7 +42,7 @@ static uint64_t clock_ns(void)
 static int memory_file(size_t bytes, int seals)
 {
     int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd >= 0 && (ftruncate(fd, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, seals)))
+    if (fd >= 0 && (fallocate(fd, 0, 0, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, seals)))
         return -1;
     return fd;
 }
