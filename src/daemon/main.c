@@ -238,11 +238,8 @@ int main(int argc, char **argv)
         fputs("ringd: --socket is missing, and no socket has been passed; see 'ringd --help'\n", stderr);
         return EXIT_USAGE;
     }
-    const int on = 1;
     struct closer *closer;
     int ret = closer_start(&closer);
-    if (!ret && setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)) < 0) /* its connections have it from it */
-        ret = -errno;
     if (!ret) {
         if (sandbox_limits(&options.server.max_clients) || (options.user && sandbox_user(options.user)) ||
             sandbox_seal())

@@ -71,6 +71,8 @@ static void on_accept(struct ev_loop *loop, ev_io *io, int events)
             stop_accepting(server); /* EMFILE, ENFILE, ENOBUFS, ENOMEM */
         return;
     }
+    const int on = 1;
+    (void)setsockopt(fd, SOL_SOCKET, SO_PASSCRED, &on, sizeof(on)); /* an empty message is one then, not the end */
     if (server->session_count >= server->config.max_clients || session_create(server, fd, ++server->clients_ever))
         refuse(server, fd);
 }
