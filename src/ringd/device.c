@@ -330,6 +330,15 @@ int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, cons
     return 0;
 }
 
+void dev_abandon(struct ringd_dev *dev)
+{
+    if (!dev->ring || dev->ring->shared)
+        return;
+    lock_take(&dev->lock);
+    dev->ring->closed = true;
+    lock_leave(&dev->lock);
+}
+
 /* What its ring holds from now on is for a successor. */
 static void dev_close(struct ringd_dev *dev)
 {
