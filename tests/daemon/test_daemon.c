@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 
+#include "client/internal.h"
+
 enum { INDEX, DATA };
 
 static struct ringd_remote *add(struct ringd_client *client, const char *type)
@@ -477,6 +479,31 @@ static void test_one_wait_for_an_outage(void **unused)
     ringd_client_destroy(client);
 }
 
+/* As on a kernel that frees a ring with the daemon's mapping of it: the successor finds another one, which begins at 0.
+ */
+static void test_ring_made_anew(void **unused)
+{
+    (void)unused;
+    struct ringd_client *client = connect_client();
+    struct ringd_remote *rtc = add_rtc(client);
+    struct ringd_msg_stats stats;
+    for (unsigned i = 0; i < 50; i++)
+        rtc_write(rtc, 0, 0x44, (uint8_t)i);
+    end_daemon(SIGKILL);
+    __atomic_store_n(&rtc->ring->first, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&rtc->ring->last, 0, __ATOMIC_RELEASE);
+    for (uint8_t index = 0x45; index < 0x48; index++)
+        select_byte(rtc, 0, index);
+    start_daemon(NULL, NULL);
+    assert_int_equal(ringd_client_write(rtc, 0, DATA, 0, 1, 0x99), 0);
+    assert_int_equal(ringd_client_stats(rtc, &stats), 0);
+    assert_int_equal(stats.entries, 3);
+    assert_int_equal(stats.bad, 0);
+    assert_int_equal(rtc_read(rtc, 0, 0x47), 0x99);
+    assert_int_equal(rtc_read(rtc, 0, 0x44), 49);
+    ringd_client_destroy(client);
+}
+
 static void *start_it_later(void *arg)
 {
     (void)arg;
@@ -536,6 +563,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_unknown_type, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_away, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_one_wait_for_an_outage, setup_daemon, teardown_daemon),
+        cmocka_unit_test_setup_teardown(test_ring_made_anew, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_waits_for_ever, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_paused_stays_paused, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_killed_under_a_storm, setup_daemon, teardown_daemon),
