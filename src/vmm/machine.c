@@ -238,6 +238,12 @@ static void note_pending(struct machine *machine)
         vm_request(machine->vm, VM_REQUEST_REMAP);
 }
 
+/* What is said of a region that it has not been told of before is news only if it is somewhere. */
+static bool is_news(const struct machine_window *window, bool decoded, uint64_t addr)
+{
+    return window ? window->decoded != decoded || (decoded && window->addr != addr) : decoded;
+}
+
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr)
 {
     pthread_mutex_lock(&machine->queue_lock);
@@ -245,21 +251,28 @@ void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsign
     for (unsigned i = 0; i < machine->window_count; i++)
         if (machine->windows[i].dev == dev && machine->windows[i].region == region)
             window = &machine->windows[i];
-    if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
-        window = &machine->windows[machine->window_count++];
-    if (window)
-        *window =
-            (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
-    note_pending(machine);
+    /* A daemon that takes over tells everything again. */
+    if (is_news(window, decoded, addr)) {
+        if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
+            window = &machine->windows[machine->window_count++];
+        if (window)
+            *window =
+                (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
+        machine->moves++;
+        note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
 {
     pthread_mutex_lock(&machine->queue_lock);
-    memcpy(machine->pam, pam, I440FX_PAM_COUNT);
-    machine->pam_dirty = true;
-    note_pending(machine);
+    if (memcmp(machine->pam, pam, I440FX_PAM_COUNT) != 0) {
+        memcpy(machine->pam, pam, I440FX_PAM_COUNT);
+        machine->pam_dirty = true;
+        machine->moves++;
+        note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
 }
 

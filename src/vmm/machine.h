@@ -84,6 +84,7 @@ struct machine {
     unsigned window_count;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
+    uint64_t moves;   /* windows and PAM settings that were news; under queue_lock */
     uint64_t refused; /* windows that overlap something or have no room; atomic, relaxed */
 };
 

@@ -48,7 +48,7 @@ if "$vmm" run --device-model "unix:$directory/nobody" --serial null </dev/null 2
 fi
 grep -q "start 'ringd" "$directory/err"
 
-start_guest "$directory/here"
+start_guest "$directory/here" --stats "table:$directory/here.stats"
 tries=0
 until last_line "$directory/here"; do
 	tries=$((tries + 1))
@@ -80,4 +80,13 @@ if grep -q 'daemon-failures=[1-9]' "$directory/stats"; then
 	exit 1
 fi
 grep -q 'daemon-returns=[1-9]' "$directory/stats"
+# Each daemon that takes over tells where everything is; nothing is moved for that.
+moved() {
+	grep -o '^Windows moved and memory below 1 MiB switched: [1-9][0-9]* times$' "$1"
+}
+moved "$directory/here.stats"
+[ "$(moved "$directory/here.stats")" = "$(moved "$directory/stats")" ] || {
+	echo "with the daemon it is: $(moved "$directory/stats")"
+	exit 1
+}
 echo "$kills kills"
