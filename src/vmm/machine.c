@@ -186,7 +186,7 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     const void *config_ptr = part->configure ? part->configure(machine, &config) : NULL;
     int ret = 0;
     if (machine->remote.client && part->delegate) {
-        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, irqs[0]);
+        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, irqs[0], !device->own_ops);
         ret = proxy ? part->delegate(machine, proxy) : -EMFILE;
         ops = proxy ? &proxy->ops : ops;
         config_ptr = proxy;
