@@ -205,13 +205,13 @@ static void count_return(struct ringd_client *client)
 
 int connection_open(struct ringd_client *client, uint64_t until)
 {
-    uint64_t begin = client_now();
-    if (begin < client->next_try)
+    if (client_now() < client->next_try)
         return -ENOTCONN;
-    int ret = try_open(client, attempt_until(until));
+    uint64_t most = attempt_until(until);
+    int ret = try_open(client, most);
     if (ret) {
         uint64_t now = client_now();
-        client->next_try = now + (now - begin >= ATTEMPT_NS / 2 ? MUTE_NS : RETRY_NS / 2);
+        client->next_try = now + (now >= most ? MUTE_NS : RETRY_NS / 2);
         return ret;
     }
     set_retry(client, false);
