@@ -31,6 +31,13 @@ start_guest() {
 	guest=$!
 }
 
+# give_up WHERE LOG
+give_up() {
+	echo "SeaBIOS does not come up $1; its log ends:"
+	tail -n 3 "$2" || :
+	exit 1
+}
+
 last_line() {
 	grep -q 'Retrying in 60 seconds\.' "$1" 2>/dev/null
 }
@@ -52,7 +59,7 @@ start_guest "$directory/here" --stats "table:$directory/here.stats"
 tries=0
 until last_line "$directory/here"; do
 	tries=$((tries + 1))
-	[ $tries -lt 600 ] || { echo "SeaBIOS does not come up here"; exit 1; }
+	[ $tries -lt 400 ] || give_up here "$directory/here"
 	sleep 0.1
 done
 end_guest
@@ -64,7 +71,7 @@ start_guest "$directory/there" --device-model "unix:$directory/socket" --stats "
 tries=0 kills=0
 until last_line "$directory/there"; do
 	tries=$((tries + 1))
-	[ $tries -lt 1200 ] || { echo "SeaBIOS does not come up with the daemon"; exit 1; }
+	[ $tries -lt 600 ] || give_up "with the daemon" "$directory/there"
 	sleep 0.05
 	if [ $kills -lt 20 ]; then
 		kill -9 "$daemon_pid"
@@ -93,6 +100,23 @@ moved() {
 moved "$directory/here.stats"
 [ "$(moved "$directory/here.stats")" = "$(moved "$directory/stats")" ] || {
 	echo "with the daemon it is: $(moved "$directory/stats")"
+	exit 1
+}
+# A daemon that stays away is waited for as long as the option says, once; then the guest goes on without it.
+start_guest "$directory/alone" --device-model "unix:$directory/socket" --device-model-wait 100 --stats "table:$directory/stats"
+until [ -s "$directory/alone" ]; do sleep 0.01; done
+kill -9 "$daemon_pid"
+wait "$daemon_pid" 2>/dev/null || :
+daemon_pid=''
+killed=$(date +%s)
+sleep 1
+end_guest
+[ $(($(date +%s) - killed)) -lt 8 ] || { # 10 s is the default
+	echo "the daemon was waited for too long"
+	exit 1
+}
+grep -q 'daemon-failures=[1-9]' "$directory/stats" || {
+	echo "no access was given up"
 	exit 1
 }
 echo "$kills kills"
