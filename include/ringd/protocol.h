@@ -161,6 +161,8 @@ struct ringd_msg_stats {
 
 /* ---- the mailbox ---- */
 
+#define RINGD_MAIL_NOTHING UINT32_MAX /* the device of a request that has been given up */
+
 /* One request of one vCPU at a time. */
 struct ringd_mail {
     uint64_t request; /* its number: the one before and 1; stored last, with release order */

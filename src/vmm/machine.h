@@ -144,6 +144,7 @@ struct machine {
     bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
+    uint64_t moves;                   /* windows and PAM settings that were news; under queue_lock */
     bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
     uint64_t refused;                 /* windows that overlap something or have no room; atomic, relaxed */
 };

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "vmm/parse.h"
 
@@ -85,7 +86,9 @@ static const char *set_device_model(void *out, const char *value)
     options->device_model = value;
     if (strncmp(value, "unix:", 5) != 0)
         return "not unix:PATH";
-    return value[5] ? NULL : "no path after unix:";
+    if (!value[5])
+        return "no path after unix:";
+    return strlen(value + 5) < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "its path is longer than 107 bytes";
 }
 
 static const char *set_vcpu_affinity(void *out, const char *value)
@@ -276,6 +279,16 @@ static const struct option_row run_rows[] = {
      .argument = "unix:PATH",
      .set = set_device_model,
      .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
+    {.name = "device-model-wait",
+     .type = OPTION_NUMBER,
+     .argument = "MS",
+     .fallback = "10000",
+     .min = 1,
+     .max = 86400000,
+     .unit = "milliseconds",
+     FIELD(device_model_wait_ms),
+     .help = "how long the guest waits for a daemon that is away, 1 to 86400000; then its reads give ones and its "
+             "writes are dropped, until the daemon is back"},
 
     {.name = "coalesce",
      .type = OPTION_CHOICE,
