@@ -60,9 +60,11 @@ static const char purpose[] =
     "  the p99 of a client's posted write, until it is applied: at most 2 times as long when others storm.\n"
     "Exit status: 0, whether they are kept or not; 1 something failed; 2 bad option.";
 
+#define PATH_BYTES 512
+
 struct settings {
     const char *json;
-    char ringd[512];
+    char ringd[PATH_BYTES];
     uint32_t storming, phase_ms;
 };
 
@@ -111,11 +113,11 @@ static void parse_clients(const char *list, struct daemon_report *report)
     }
 }
 
-static void parse_path(const char *name, const char *value, char path[512])
+static void parse_path(const char *name, const char *value, char path[PATH_BYTES])
 {
-    if (strlen(value) >= 512)
+    int length = snprintf(path, PATH_BYTES, "%s", value);
+    if (length < 0 || length >= PATH_BYTES)
         errx(BENCH_EXIT_USAGE, "--%s: the path is too long", name);
-    strcpy(path, value);
 }
 
 static void parse_options(int argc, char **argv, struct bench *bench)

@@ -18,14 +18,14 @@ struct measure {
 };
 
 /*
- * measure_calls - ticks as calls of libringd, back to back and paced, of a row below PLACE_COUNT. 0 or -errno; -EILSEQ:
- * a read did not give what had been written. Not in a thread that forks later: libringd keeps the ID of a thread that
- * has taken a lock.
+ * measure_calls - ticks as calls of libringd, back to back and paced, of the row @index, below PLACE_COUNT. 0 or
+ * -errno; -EILSEQ: a read did not give what had been written. Not in a thread that forks later: libringd keeps the ID
+ * of a thread that has taken a lock.
  */
-int measure_calls(struct measure *measure, unsigned row, uint32_t round);
+int measure_calls(struct measure *measure, unsigned index, uint32_t round);
 
 /* measure_guest - the payload in a VM. Returns NULL, or why not, in @fault (DAEMON_FAULT_BYTES). */
-const char *measure_guest(struct measure *measure, unsigned row, uint32_t round, char *fault);
+const char *measure_guest(struct measure *measure, unsigned index, uint32_t round, char *fault);
 
 /* measure_bells_here, measure_bells_there - writes into an idle ring of this process (see measure_calls()), and of the
  * daemon (single-threaded callers only). 0 or -errno. */

@@ -65,9 +65,9 @@ static _Noreturn void child(const char *program, const char *path, const char *s
 
 int daemon_start(struct daemon_process *daemon, const char *program, const char *socket, const char *spin)
 {
-    if (strlen(socket) >= sizeof(daemon->socket))
+    int length = snprintf(daemon->socket, sizeof(daemon->socket), "%s", socket);
+    if (length < 0 || (size_t)length >= sizeof(daemon->socket))
         return -ENAMETOOLONG;
-    strcpy(daemon->socket, socket);
     pid_t parent = getpid();
     fflush(NULL);
     daemon->pid = fork();
