@@ -137,6 +137,9 @@ struct ringd_wiring {
     void *ctx;
     const int *irq_fds; /* one eventfd (irqfd) for each of the model's irq lines, -1: not connected. Copied; the fds
                            stay the caller's and must outlive the device. NULL: none connected */
+    /* A line without an fd in irq_fds has changed: for lines whose level matters. NULL: such lines lead nowhere. Not
+     * for ringd_add_on_ring(). */
+    void (*irq_set)(void *ctx, unsigned line, bool level);
     int (*mem_read)(void *ctx, uint64_t gpa, void *buf, size_t len); /* NULL: no guest memory, -EFAULT */
     int (*mem_write)(void *ctx, uint64_t gpa, const void *buf, size_t len);
     void (*output)(void *ctx, const uint8_t *data, size_t len);              /* NULL: dropped */
@@ -164,10 +167,10 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
  * seals of all descriptors are checked, and nothing of what stands in the memory behind them is believed.
  */
 struct ringd_ring_source {
-    int ring_fd;  /* a memfd of RINGD_RING_BYTES, sealed against shrinking and growing, or KVM's MMIO2 buffer; -1: none,
-                     all accesses are synchronous */
-    int event_fd; /* the memfd's eventfd; -1 for KVM's buffer, which notifies by itself */
-    int state_fd; /* where to commit the device's state (ringd/state.h); -1: nowhere */
+    int ring_fd;   /* a memfd of RINGD_RING_BYTES, allocated and sealed against shrinking and growing, or KVM's MMIO2
+                      buffer; -1: none, all accesses are synchronous */
+    int event_fd;  /* the memfd's eventfd; -1 for KVM's buffer, which notifies by itself */
+    int state_fd;  /* where to commit the device's state (ringd/state.h); -1: nowhere */
     int notify_fd; /* with state_fd: an eventfd that tells of published events and output; -1: none */
 };
 

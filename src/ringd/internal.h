@@ -28,7 +28,7 @@
 
 #define RINGD_MAX_DEVICES 64u
 #define RINGD_MAX_RINGS   RINGD_MAX_DEVICES
-#define RINGD_MAX_IRQS    8u
+#define RINGD_MAX_IRQS    65u /* a PCI function's line and 64 messages */
 
 /* The machine's time stays below this: its difference from the host's clock is then a signed number. 292 years. */
 #define RINGD_LATEST ((uint64_t)INT64_MAX)
@@ -67,7 +67,7 @@ struct ring {
     struct ringd_dev *committed; /* constant: the device whose state is committed with each batch; NULL: none */
 
     /* Under the consumer lock. */
-    bool closed; /* committed: its device is about to go, and what comes now is for a successor */
+    bool closed; /* its device is about to go, and what comes now is for a successor */
     struct ring_cursor cursor;
     struct zone *zones;
     unsigned zone_count;
@@ -129,17 +129,17 @@ struct ringd_dev {
     void *self; /* under `lock` */
     struct dev_env env;
     struct ringd_wiring wiring;
-    int irq_fds[RINGD_MAX_IRQS];
-    bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
-    struct ring *ring;              /* its own, the shared one, or NULL */
-    struct commit *commit;          /* under `lock`; NULL: its state is not committed */
-    bool took_over;                 /* constant */
-    int state_fd;                   /* constant; of the file that it is committed to */
+    struct ring *ring;     /* its own, the shared one, or NULL */
+    struct commit *commit; /* under `lock`; NULL: its state is not committed */
+    bool took_over;        /* constant */
+    int state_fd;          /* constant; of the file that it is committed to */
     struct region_state *regions;
     struct ringd_lock lock;
     uint64_t now_ns, now_cycles;        /* under `lock`: what the model was told last of the time, and when */
     struct ringd_lock_stats lock_stats; /* under `lock`; times in cycles */
     uint64_t *deadlines;                /* under rd->timer_lock; RINGD_NEVER: not set */
+    int irq_fds[RINGD_MAX_IRQS];
+    bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
 };
 
 /* How a loop watches a ring's fd. */
@@ -186,6 +186,7 @@ struct ringd {
     bool park;        /* the loop is to stand still */
     bool parked;      /* the thread does */
     bool dispatching; /* a call of ringd_dispatch() is under way */
+    unsigned waiting; /* threads that wait for its end: another one does nothing meanwhile */
     int poll_fd;      /* the caller's own loop; -1: none. Changes with no call under way */
 };
 
@@ -205,6 +206,8 @@ void ring_drain(struct ring *ring);
 int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, struct ring **out);
 void ring_destroy(struct ring *ring);
 void dev_destroy(struct ringd_dev *dev);
+/* Nothing is replayed from the device's own ring any more, by its end neither: what stands there is for a successor. */
+void dev_abandon(struct ringd_dev *dev);
 
 /* The lock is held, the device has a committed state: commits what its model has done, and lets the effects out. */
 void dev_commit(struct ringd_dev *dev);

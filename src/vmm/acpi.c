@@ -31,13 +31,13 @@ static const struct acpi_config boards[] = {
                   .sci = 9,
                   .level_irqs = IRQ(9), /* with the IOAPIC in use PCI has inputs of its own */
                   .smi_port = 0xb2,
-                  .acpi_enable = 0x02, /* as SeaBIOS and QEMU have it for ICH9 */
-                  .acpi_disable = 0x03,
+                  .acpi_enable = 0xf1, /* ICH9_PM_ACPI_ENABLE */
+                  .acpi_disable = 0xf0,
                   .gpe0_offset = 0x20, /* Intel ICH9 data sheet 316972, 13.8.3 */
                   .gpe0_bytes = 16,
                   .ecam_size = 0x10000000, /* 256 buses of 1 MiB */
                   .pm_base = 0x600,        /* SeaBIOS's and OVMF's choice */
-                  .ecam_base = 0xb0000000},
+                  .ecam_base = 0xe0000000 /* between the most RAM there is and the IOAPIC */},
 };
 
 void acpi_board_config(enum acpi_board board, struct acpi_config *config)

@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "vmm/parse.h"
 
@@ -85,7 +86,9 @@ static const char *set_device_model(void *out, const char *value)
     options->device_model = value;
     if (strncmp(value, "unix:", 5) != 0)
         return "not unix:PATH";
-    return value[5] ? NULL : "no path after unix:";
+    if (!value[5])
+        return "no path after unix:";
+    return strlen(value + 5) < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "its path is longer than 107 bytes";
 }
 
 static const char *set_uuid(void *out, const char *value)
@@ -128,7 +131,8 @@ static const char *set_stats(void *out, const char *value)
 
 /* ---- the table ---- */
 
-static const struct option_choice machines[] = {{"i440fx", OPTION_MACHINE_I440FX}, {NULL, 0}};
+static const struct option_choice machines[] = {
+    {"i440fx", OPTION_MACHINE_I440FX}, {"q35", OPTION_MACHINE_Q35}, {NULL, 0}};
 static const struct option_choice rtc_clocks[] = {
     {"host", OPTION_RTC_CLOCK_HOST}, {"vm", OPTION_RTC_CLOCK_VM}, {NULL, 0}};
 static const struct option_choice lost_ticks[] = {
@@ -190,11 +194,11 @@ static const struct option_row run_rows[] = {
     {.name = "machine",
      .type = OPTION_CHOICE,
      .group = "Machine",
-     .argument = "i440fx",
+     .argument = "i440fx|q35",
      .fallback = "i440fx",
      .choices = machines,
      FIELD(machine),
-     .help = "the board: Intel 440FX and PIIX3"},
+     .help = "the board: Intel 440FX and PIIX3, or Q35 and ICH9 (PCI Express: configuration space in memory too)"},
     {.name = "cpus",
      .type = OPTION_NUMBER,
      .argument = "N",
@@ -214,10 +218,18 @@ static const struct option_row run_rows[] = {
      .help = "guest memory: a number with K, M or G, whole MiB"},
     {.name = "firmware",
      .type = OPTION_TEXT,
-     .argument = "FILE|seabios",
+     .argument = "FILE|seabios|ovmf",
      FIELD(firmware),
-     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH " and is what runs when neither --firmware nor --kernel is given"},
+     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; ovmf (UEFI) "
+             "stands for " OPTIONS_OVMF_CODE_PATH ", seabios for " OPTIONS_SEABIOS_PATH
+             ", which is what runs when neither --firmware nor --kernel is given"},
+    {.name = "flash",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(flash),
+     .help =
+         "where UEFI firmware keeps its variables, a file of this machine's own; with ovmf it is made when it is not "
+         "there, and without --flash they are lost at the end"},
     {.name = "kernel",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -280,6 +292,16 @@ static const struct option_row run_rows[] = {
      .argument = "unix:PATH",
      .set = set_device_model,
      .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
+    {.name = "device-model-wait",
+     .type = OPTION_NUMBER,
+     .argument = "MS",
+     .fallback = "10000",
+     .min = 1,
+     .max = 86400000,
+     .unit = "milliseconds",
+     FIELD(device_model_wait_ms),
+     .help = "how long the guest waits for a daemon that is away, 1 to 86400000; then its reads give ones and its "
+             "writes are dropped, until the daemon is back"},
 
     {.name = "coalesce",
      .type = OPTION_CHOICE,
@@ -496,6 +518,10 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
         options_fail(error,
                      "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
                      "to boot the kernel directly");
+        return false;
+    }
+    if (options->flash && !options->firmware) {
+        options_fail(error, "--flash without firmware: a kernel that is booted directly has none; give --firmware too");
         return false;
     }
     return true;

@@ -21,7 +21,7 @@ MACHINES = [
     ('i440fx', 1, 64, 0, ['firmware']),
     ('i440fx', 64, 8192, 0, ['hpet', 'input', 'display']),
     ('q35', 1, 64, 0, ['firmware']),
-    ('q35', 64, 1048576, 0xe0000000, ['hpet', 'input', 'display']),
+    ('q35', 64, 1048576, 0xb0000000, ['hpet', 'input', 'display']),
 ]
 LINKS = 'ABCDEFGH'
 
@@ -120,7 +120,7 @@ def check_root(folder, machine):
     crs, keyboard, mouse, hpet, _ = evaluate(folder, *calls)
     there = 15 if 'input' in options else 0
     need((keyboard, mouse, hpet) == (there, there, 15 if 'hpet' in options else 0), '_STA is what the machine has')
-    ecam = ecam or 0xb0000000
+    ecam = ecam or 0xe0000000
     windows = [(0x80000000, 0xfebfffff)] if board == 'i440fx' else \
         [(first, last) for first, last in ((0x80000000, ecam - 1), (ecam + 0x10000000, 0xfebfffff)) if first < last]
     for first, last in windows:

@@ -40,6 +40,10 @@ BAD_VALUES = [
     (["--rtc", "bas=utc"], ["--rtc: unknown key 'bas'", "did you mean base=?"]),
     (["--rtc", "utc"], ["--rtc: unknown key 'utc'", "base=, clock=, lost-ticks=, nvram="]),
     (["--rtc", "base=utc,base=localtime"], ["--rtc base given twice", "'utc'", "'localtime'"]),
+    (["--device-model", "tcp:9"], ["--device-model 'tcp:9'", "unix:PATH"]),
+    (["--device-model", "unix:" + "p" * 108], ["--device-model 'unix:ppp", "longer than 107"]),
+    (["--device-model-wait", "0"], ["--device-model-wait '0'", "milliseconds from 1 to 86400000"]),
+    (["--device-model-wait", "10s"], ["--device-model-wait '10s'", "milliseconds"]),
     (["--coalesce", "v2"], ["--coalesce 'v2'", "auto, mmio2, v1, off", "did you mean 'v1'?"]),
     (["--max-replay-latency", "19"], ["--max-replay-latency '19'", "microseconds from 20 to 1000000"]),
     (["--max-replay-latency", "1ms"], ["--max-replay-latency '1ms'", "microseconds"]),
@@ -211,7 +215,7 @@ class Files(Case):
                 with open("odd.bin", "wb") as file:
                     file.truncate(size)
                 self.refuse(["--firmware", "odd.bin", *QUIET], "--firmware 'odd.bin'", f"{size} bytes",
-                            "multiple of 64 KiB, up to 16 MiB")
+                            "multiple of 4 KiB, up to 16 MiB")
 
     def test_firmware_fifo(self):
         """firmware that is a FIFO does not make it wait"""
