@@ -137,6 +137,9 @@ struct ringd_wiring {
     void *ctx;
     const int *irq_fds; /* one eventfd (irqfd) for each of the model's irq lines, -1: not connected. Copied; the fds
                            stay the caller's and must outlive the device. NULL: none connected */
+    /* A line without an fd in irq_fds has changed: for lines whose level matters. NULL: such lines lead nowhere. Not
+     * for ringd_add_on_ring(). */
+    void (*irq_set)(void *ctx, unsigned line, bool level);
     int (*mem_read)(void *ctx, uint64_t gpa, void *buf, size_t len); /* NULL: no guest memory, -EFAULT */
     int (*mem_write)(void *ctx, uint64_t gpa, const void *buf, size_t len);
     void (*output)(void *ctx, const uint8_t *data, size_t len);              /* NULL: dropped */

@@ -74,9 +74,9 @@ static void pam_changed(void *ctx, const uint8_t pam[7])
     tell(ctx, RINGD_EVENT_PCI_PAM, packed(pam, I440FX_PAM_COUNT));
 }
 
-static void pirq_changed(void *ctx, const uint8_t route[4])
+static void pirq_changed(void *ctx, const uint8_t *route, unsigned count)
 {
-    tell(ctx, RINGD_EVENT_PCI_PIRQ, packed(route, 4));
+    tell(ctx, RINGD_EVENT_PCI_PIRQ, packed(route, count));
 }
 
 static int pci_create(const struct ringd_env *env, const void *config, void **self)
@@ -105,7 +105,8 @@ static int pci_prepare(struct hosted *hosted, const void *config)
     i440fx_init(&hosted->bridge);
     piix3_init(&hosted->isa);
     piix4_pm_function_init(&hosted->pm);
-    hosted->sink = (struct pci_sink){hosted, window_changed, pam_changed, pirq_changed};
+    hosted->sink = (struct pci_sink){
+        .ctx = hosted, .decode_changed = window_changed, .pam_changed = pam_changed, .pirq_changed = pirq_changed};
     hosted->ops.create = pci_create;
     return 0;
 }

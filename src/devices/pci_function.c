@@ -4,6 +4,8 @@
 #include <errno.h>
 #include <string.h>
 
+#include <ringd/models/pci_msix.h>
+
 #include "devices/pci_registers.h"
 
 /* Low bits of a base address register (PCI 3.0, 6.2.5.1). */
@@ -44,6 +46,47 @@ static void set_window(struct pci_function *fn, unsigned index, bool decoded, ui
     announce(fn, index, decoded, decoded ? addr : old);
 }
 
+static uint32_t word_at(const uint8_t *bytes, unsigned offset)
+{
+    return (uint32_t)bytes[offset] | (uint32_t)bytes[offset + 1] << 8;
+}
+
+static bool same_interrupts(const struct pci_interrupts *a, const struct pci_interrupts *b)
+{
+    return a->intx == b->intx && a->msi == b->msi && a->msix == b->msix && a->msix_masked == b->msix_masked &&
+           a->vectors == b->vectors && a->addr == b->addr && a->data == b->data && a->mask_bits == b->mask_bits;
+}
+
+static void read_msi(const struct pci_function *fn, struct pci_interrupts *out)
+{
+    const uint8_t *at = fn->config + fn->msi;
+    uint32_t control = word_at(at, PCI_MSI_CONTROL);
+    unsigned allowed = (control & PCI_MSI_ALLOWED) >> PCI_MSI_ALLOWED_SHIFT,
+             most = control >> PCI_MSI_CAPABLE_SHIFT & 7;
+    out->msi = control & PCI_MSI_ENABLE && fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+    out->vectors = 1u << (allowed < most ? allowed : most);
+    out->addr = dword_at(at, PCI_MSI_ADDRESS) | (uint64_t)dword_at(at, PCI_MSI_ADDRESS + 4) << 32;
+    out->data = word_at(at, PCI_MSI_DATA) & ~(out->vectors - 1);
+    out->mask_bits = dword_at(at, PCI_MSI_MASK_BITS);
+}
+
+static void update_interrupts(struct pci_function *fn)
+{
+    struct pci_interrupts now = {.intx = !(word_at(fn->config, PCI_COMMAND) & PCI_COMMAND_INTX_DISABLE)};
+    if (fn->msi)
+        read_msi(fn, &now);
+    if (fn->msix) {
+        uint32_t control = word_at(fn->config, fn->msix + PCI_MSIX_CONTROL);
+        now.msix = control & PCI_MSIX_ENABLE && fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+        now.msix_masked = control & PCI_MSIX_MASK_ALL;
+    }
+    if (same_interrupts(&now, &fn->interrupts))
+        return;
+    fn->interrupts = now;
+    if (fn->sink && fn->sink->interrupts_changed)
+        fn->sink->interrupts_changed(fn->sink->ctx, fn);
+}
+
 static bool bar_decoded(const struct pci_function *fn, unsigned index, uint64_t *addr)
 {
     const struct pci_bar *bar = &fn->bars[index];
@@ -64,7 +107,7 @@ static bool bar_decoded(const struct pci_function *fn, unsigned index, uint64_t 
     return *addr && end > *addr && end <= MEM_SPACE_END && end != FOUR_GIB;
 }
 
-static void update_windows(struct pci_function *fn)
+static void update(struct pci_function *fn)
 {
     for (unsigned i = 0; i < PCI_BARS; i++) {
         uint64_t addr = 0;
@@ -76,6 +119,7 @@ static void update_windows(struct pci_function *fn)
         bool decoded = fn->own_window(fn, &addr);
         set_window(fn, PCI_WINDOW_OWN, decoded, addr);
     }
+    update_interrupts(fn);
 }
 
 void pci_function_define(struct pci_function *fn, const struct pci_register *reg)
@@ -88,6 +132,7 @@ void pci_function_define(struct pci_function *fn, const struct pci_register *reg
         fn->initial_wmask[at] = fn->wmask[at] = byte_of(reg->writable, i);
         fn->w1cmask[at] = byte_of(reg->w1c, i);
     }
+    fn->interrupts.intx = true;
 }
 
 void pci_function_init(struct pci_function *fn, const char *name, const struct pci_register *registers, size_t count)
@@ -139,6 +184,69 @@ int pci_function_add_bar(struct pci_function *fn, unsigned index, enum pci_bar_k
     return 0;
 }
 
+int pci_function_add_capability(struct pci_function *fn, uint8_t offset, uint8_t id,
+                                const struct pci_register *registers, size_t count)
+{
+    if (offset < 0x40 || offset & 3)
+        return -EINVAL;
+    uint8_t link = fn->last_capability ? (uint8_t)(fn->last_capability + 1) : PCI_CAPABILITY_LIST;
+    pci_function_define(fn, &(struct pci_register){link, 1, offset, 0, 0});
+    pci_function_define(fn, &(struct pci_register){offset, 2, id, 0, 0});
+    for (size_t i = 0; i < count; i++)
+        pci_function_define(fn, &registers[i]);
+    fn->initial[PCI_STATUS] |= PCI_STATUS_CAPABILITIES;
+    fn->config[PCI_STATUS] = fn->initial[PCI_STATUS];
+    fn->last_capability = offset;
+    return 0;
+}
+
+/* A function that can interrupt at all can be told not to use its pin. */
+static void allow_intx_disable(struct pci_function *fn)
+{
+    fn->initial_wmask[PCI_COMMAND + 1] |= PCI_COMMAND_INTX_DISABLE >> 8;
+    fn->wmask[PCI_COMMAND + 1] = fn->initial_wmask[PCI_COMMAND + 1];
+}
+
+int pci_function_add_msi(struct pci_function *fn, uint8_t offset, unsigned vectors)
+{
+    if (!vectors || vectors & (vectors - 1) || vectors > PCI_MSI_VECTORS_MAX ||
+        offset > PCI_CONFIG_BYTES - PCI_MSI_BYTES)
+        return -EINVAL;
+    uint32_t control = (uint32_t)__builtin_ctz(vectors) << PCI_MSI_CAPABLE_SHIFT | PCI_MSI_64_BIT | PCI_MSI_MASKS;
+    uint32_t masks = vectors == 32 ? UINT32_MAX : (1u << vectors) - 1;
+    const struct pci_register registers[] = {
+        {(uint8_t)(offset + PCI_MSI_CONTROL), 2, control, PCI_MSI_ENABLE | PCI_MSI_ALLOWED, 0},
+        {(uint8_t)(offset + PCI_MSI_ADDRESS), 4, 0, 0xfffffffc, 0},
+        {(uint8_t)(offset + PCI_MSI_ADDRESS + 4), 4, 0, UINT32_MAX, 0},
+        {(uint8_t)(offset + PCI_MSI_DATA), 2, 0, 0xffff, 0},
+        {(uint8_t)(offset + PCI_MSI_MASK_BITS), 4, 0, masks, 0},
+    };
+    allow_intx_disable(fn);
+    fn->msi = offset;
+    return pci_function_add_capability(fn, offset, PCI_CAPABILITY_MSI, registers,
+                                       sizeof(registers) / sizeof(*registers));
+}
+
+int pci_function_add_msix(struct pci_function *fn, uint8_t offset, unsigned vectors, unsigned bar)
+{
+    if (!vectors || vectors > PCI_MSIX_VECTORS_MAX || bar >= PCI_BARS || offset > PCI_CONFIG_BYTES - PCI_MSIX_BYTES)
+        return -EINVAL;
+    const struct pci_register registers[] = {
+        {(uint8_t)(offset + PCI_MSIX_CONTROL), 2, vectors - 1, PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL, 0},
+        {(uint8_t)(offset + PCI_MSIX_TABLE), 4, PCI_MSIX_BAR_TABLE | bar, 0, 0},
+        {(uint8_t)(offset + PCI_MSIX_PENDING), 4, PCI_MSIX_BAR_PENDING | bar, 0, 0},
+    };
+    allow_intx_disable(fn);
+    fn->msix = offset;
+    return pci_function_add_capability(fn, offset, PCI_CAPABILITY_MSIX, registers,
+                                       sizeof(registers) / sizeof(*registers));
+}
+
+void pci_function_set_pin(struct pci_function *fn, bool high)
+{
+    __atomic_store_n(&fn->pin_high, high, __ATOMIC_RELAXED);
+}
+
 void pci_function_attach(struct pci_function *fn, uint8_t devfn, const struct pci_sink *sink)
 {
     pci_function_reset(fn);
@@ -157,7 +265,7 @@ void pci_function_reset(struct pci_function *fn)
     memcpy(fn->wmask, fn->initial_wmask, sizeof(fn->wmask));
     if (fn->reset)
         fn->reset(fn);
-    update_windows(fn);
+    update(fn);
 }
 
 uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsigned width)
@@ -167,6 +275,8 @@ uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsig
     uint32_t value = 0;
     for (unsigned i = 0; i < width; i++)
         value |= (uint32_t)fn->config[offset + i] << (8 * i);
+    if (offset <= PCI_STATUS && offset + width > PCI_STATUS && __atomic_load_n(&fn->pin_high, __ATOMIC_RELAXED))
+        value |= PCI_STATUS_INTERRUPT << (8 * (PCI_STATUS - offset));
     return value;
 }
 
@@ -182,7 +292,7 @@ void pci_function_write(struct pci_function *fn, unsigned offset, unsigned width
     }
     if (fn->config_written)
         fn->config_written(fn, offset, width);
-    update_windows(fn);
+    update(fn);
 }
 
 bool pci_function_state_valid(const struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES])
@@ -199,5 +309,5 @@ void pci_function_load(struct pci_function *fn, const uint8_t config[PCI_CONFIG_
     memcpy(fn->wmask, fn->initial_wmask, sizeof(fn->wmask));
     if (fn->config_written)
         fn->config_written(fn, 0, PCI_CONFIG_BYTES);
-    update_windows(fn);
+    update(fn);
 }

@@ -50,6 +50,12 @@ static const struct ringd_region pci_host_regions[] = {
                        .size = 4,
                        .widths = 1 | 2 | 4,
                        .effect = "reads or writes the selected register"},
+    [PCI_HOST_ECAM] = {.name = "ecam",
+                       .space = RINGD_MMIO,
+                       .size = PCI_HOST_ECAM_BYTES,
+                       .widths = 1 | 2 | 4,
+                       .flags = RINGD_MOVABLE,
+                       .effect = "reads or writes the register of that address"},
 };
 
 static uint64_t ones(unsigned width)
@@ -96,11 +102,43 @@ static void address_write(struct pci_host *host, uint64_t offset, unsigned width
         host->stray++;
 }
 
+/* Which register an access to memory means; NULL when no function is there. */
+static struct pci_function *ecam_target(const struct pci_host *host, uint64_t offset, unsigned *reg)
+{
+    *reg = offset & 0xfff;
+    return host->functions[offset >> 12 & 0xff];
+}
+
+static uint64_t ecam_read(struct pci_host *host, uint64_t offset, unsigned width)
+{
+    unsigned reg;
+    const struct pci_function *fn = ecam_target(host, offset, &reg);
+    host->reads++;
+    if (!fn) {
+        host->absent++;
+        return ones(width);
+    }
+    return reg < PCI_CONFIG_BYTES ? pci_function_read(fn, reg, width) : 0;
+}
+
+static void ecam_write(struct pci_host *host, uint64_t offset, unsigned width, uint64_t value)
+{
+    unsigned reg;
+    struct pci_function *fn = ecam_target(host, offset, &reg);
+    host->writes++;
+    if (!fn)
+        host->absent++;
+    else if (reg < PCI_CONFIG_BYTES)
+        pci_function_write(fn, reg, width, (uint32_t)value);
+}
+
 static uint64_t pci_host_read(void *self, unsigned region, uint64_t offset, unsigned width)
 {
     struct pci_host *host = self;
     if (region == PCI_HOST_ADDRESS)
         return address_read(host, offset, width);
+    if (region == PCI_HOST_ECAM)
+        return ecam_read(host, offset, width);
     host->reads++;
     const struct pci_function *fn = selected(host);
     if (fn && offset + width <= 4)
@@ -114,6 +152,10 @@ static void pci_host_write(void *self, unsigned region, uint64_t offset, unsigne
     struct pci_host *host = self;
     if (region == PCI_HOST_ADDRESS) {
         address_write(host, offset, width, value);
+        return;
+    }
+    if (region == PCI_HOST_ECAM) {
+        ecam_write(host, offset, width, value);
         return;
     }
     host->writes++;
@@ -275,6 +317,22 @@ static int pci_host_load(void *self, const void *state, size_t size)
 const struct ringd_device_ops pci_host_ops = {
     .name = "pci-host",
     .summary = "PCI configuration mechanism 1 and the reset control register",
+    .regions = pci_host_regions,
+    .region_count = PCI_HOST_ECAM,
+    .create = pci_host_create,
+    .destroy = pci_host_destroy,
+    .read = pci_host_read,
+    .write = pci_host_write,
+    .reset = pci_host_reset,
+    .counters = pci_host_counters,
+    .state_size = pci_host_state_size,
+    .save = pci_host_save,
+    .load = pci_host_load,
+};
+
+const struct ringd_device_ops pci_host_ecam_ops = {
+    .name = "pci-host-ecam",
+    .summary = "PCI configuration by mechanism 1 and in memory, and the reset control register",
     .regions = pci_host_regions,
     .region_count = sizeof(pci_host_regions) / sizeof(pci_host_regions[0]),
     .create = pci_host_create,

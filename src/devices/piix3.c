@@ -51,7 +51,7 @@ static void announce_pirq(struct piix3 *bridge)
         return;
     memcpy(bridge->route, &bridge->function.config[PIIX3_PIRQ], sizeof(bridge->route));
     if (sink && sink->pirq_changed)
-        sink->pirq_changed(sink->ctx, bridge->route);
+        sink->pirq_changed(sink->ctx, bridge->route, sizeof(bridge->route));
 }
 
 static void piix3_written(struct pci_function *fn, unsigned offset, unsigned width)

@@ -18,6 +18,8 @@
 #include <ringd/device.h>
 #include <ringd/state.h>
 
+#define COMMIT_MAX_IRQS 32u /* of a device with a committed state: bits of `raised` */
+
 struct commit {
     struct ringd_state_page *page;
     size_t bytes;                     /* of the file */

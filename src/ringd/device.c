@@ -275,6 +275,8 @@ static int check_source(const struct ringd *rd, const struct ringd_device_ops *o
 {
     if (rd->backend != &backend_memfd || (source->state_fd >= 0 && !ops->load))
         return -ENOTSUP;
+    if (source->state_fd >= 0 && ops->irq_count > COMMIT_MAX_IRQS)
+        return -EINVAL;
     if (source->notify_fd >= 0 && (source->state_fd < 0 || source_check_eventfd(source->notify_fd)))
         return -EINVAL;
     for (unsigned i = 0; wiring && wiring->irq_fds && i < ops->irq_count && i < RINGD_MAX_IRQS; i++)

@@ -113,6 +113,8 @@ static void env_irq_set(const struct ringd_env *env, unsigned line, bool level)
         /* An irqfd takes it at once; it fails only at 2^64 - 1 unread edges, which KVM never leaves standing. */
         ssize_t done = write(dev->irq_fds[line], &one, sizeof(one));
         (void)done;
+    } else if (dev->wiring.irq_set && dev->irq_fds[line] < 0) {
+        dev->wiring.irq_set(dev->wiring.ctx, line, level);
     }
 }
 

@@ -28,7 +28,7 @@
 
 #define RINGD_MAX_DEVICES 64u
 #define RINGD_MAX_RINGS   RINGD_MAX_DEVICES
-#define RINGD_MAX_IRQS    8u
+#define RINGD_MAX_IRQS    65u /* a PCI function's line and 64 messages */
 
 /* The machine's time stays below this: its difference from the host's clock is then a signed number. 292 years. */
 #define RINGD_LATEST ((uint64_t)INT64_MAX)
@@ -129,17 +129,17 @@ struct ringd_dev {
     void *self; /* under `lock` */
     struct dev_env env;
     struct ringd_wiring wiring;
-    int irq_fds[RINGD_MAX_IRQS];
-    bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
-    struct ring *ring;              /* its own, the shared one, or NULL */
-    struct commit *commit;          /* under `lock`; NULL: its state is not committed */
-    bool took_over;                 /* constant */
-    int state_fd;                   /* constant; of the file that it is committed to */
+    struct ring *ring;     /* its own, the shared one, or NULL */
+    struct commit *commit; /* under `lock`; NULL: its state is not committed */
+    bool took_over;        /* constant */
+    int state_fd;          /* constant; of the file that it is committed to */
     struct region_state *regions;
     struct ringd_lock lock;
     uint64_t now_ns, now_cycles;        /* under `lock`: what the model was told last of the time, and when */
     struct ringd_lock_stats lock_stats; /* under `lock`; times in cycles */
     uint64_t *deadlines;                /* under rd->timer_lock; RINGD_NEVER: not set */
+    int irq_fds[RINGD_MAX_IRQS];
+    bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
 };
 
 /* How a loop watches a ring's fd. */

@@ -3,13 +3,9 @@
 #include "vmm/machine_internal.h"
 
 #include <errno.h>
-#include <linux/kvm.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/eventfd.h>
-#include <sys/ioctl.h>
-#include <unistd.h>
 
 #include "vmm/exits.h"
 
@@ -17,26 +13,26 @@
 
 static int wire_mem_read(void *ctx, uint64_t gpa, void *buf, size_t len)
 {
-    struct machine *machine = ctx;
-    return memory_read(&machine->vm->memory, gpa, buf, len);
+    struct machine_device *device = ctx;
+    return memory_read(&device->machine->vm->memory, gpa, buf, len);
 }
 
 static int wire_mem_write(void *ctx, uint64_t gpa, const void *buf, size_t len)
 {
-    struct machine *machine = ctx;
-    return memory_write(&machine->vm->memory, gpa, buf, len);
+    struct machine_device *device = ctx;
+    return memory_write(&device->machine->vm->memory, gpa, buf, len);
 }
 
 static void wire_serial(void *ctx, const uint8_t *data, size_t len)
 {
-    struct machine *machine = ctx;
-    chardev_write(machine->serial, data, len);
+    struct machine_device *device = ctx;
+    chardev_write(device->machine->serial, data, len);
 }
 
 static void wire_debugcon(void *ctx, const uint8_t *data, size_t len)
 {
-    struct machine *machine = ctx;
-    chardev_write(machine->debugcon, data, len);
+    struct machine_device *device = ctx;
+    chardev_write(device->machine->debugcon, data, len);
 }
 
 void machine_event(struct machine *machine, enum ringd_event event, uint64_t value)
@@ -58,7 +54,21 @@ void machine_event(struct machine *machine, enum ringd_event event, uint64_t val
 
 static void wire_event(void *ctx, enum ringd_event event, uint64_t value)
 {
-    machine_event(ctx, event, value);
+    struct machine_device *device = ctx;
+    machine_event(device->machine, event, value);
+}
+
+/* A line whose level matters: the pin of a PCI function, or an ISA interrupt that is not a pulse. */
+static void wire_irq(void *ctx, unsigned line, bool level)
+{
+    struct machine_device *device = ctx;
+    struct irq *irq = &device->machine->vm->irq;
+    if (device->function && line == 0) {
+        pci_function_set_pin(device->function->fn, level);
+        irq_intx_set(irq, &device->function->intx, level);
+    } else if (line < MACHINE_DEVICE_IRQS && device->irqs[line] >= 0) {
+        irq_pin_hold(irq, (unsigned)device->irqs[line], level);
+    }
 }
 
 static void wire_log(void *ctx, enum ringd_log_level level, const char *message)
@@ -66,25 +76,6 @@ static void wire_log(void *ctx, enum ringd_log_level level, const char *message)
     (void)ctx;
     if (level == RINGD_LOG_WARNING)
         fprintf(stderr, "ringvmm: %s\n", message);
-}
-
-/* The eventfd that raises an ISA interrupt into *fd, made when first asked for; -1 for none. 0 or -errno. */
-static int irqfd(struct machine *machine, int irq, int *fd)
-{
-    *fd = irq < 0 ? -1 : machine->irqfds[irq];
-    if (irq < 0 || *fd >= 0)
-        return 0;
-    int made = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    if (made < 0)
-        return -errno;
-    struct kvm_irqfd request = {.fd = (__u32)made, .gsi = (__u32)irq};
-    if (ioctl(machine->vm->fd, KVM_IRQFD, &request) < 0) {
-        int error = errno;
-        close(made);
-        return -error;
-    }
-    *fd = machine->irqfds[irq] = made;
-    return 0;
 }
 
 /* A copy of the model's tables in which `post` more regions are posted. */
@@ -154,46 +145,72 @@ static void remove_region(struct machine *machine, struct ringd_dev *dev, unsign
     bus_remove(&machine->vm->bus, ringd_dev_ops(dev)->regions[region].space, dev, region);
 }
 
-int machine_add(struct machine *machine, const struct machine_part *part, struct ringd_dev **out)
+/* The next free entry, not taken until device_count goes up. */
+static struct machine_device *next_device(struct machine *machine, const char *label, struct machine_function *function)
 {
     if (machine->device_count == MACHINE_MAX_DEVICES)
-        return -EMFILE;
+        return NULL;
     struct machine_device *device = &machine->devices[machine->device_count];
-    device->label = part->label;
+    *device = (struct machine_device){.machine = machine, .label = label, .function = function, .irqs = {-1, -1}};
+    return device;
+}
+
+static int host_device(struct machine_device *device, const struct ringd_device_ops *ops, const void *config,
+                       const int *irq_fds, enum machine_output output)
+{
+    const struct ringd_wiring wiring = {
+        .ctx = device,
+        .irq_fds = irq_fds,
+        .irq_set = wire_irq,
+        .mem_read = wire_mem_read,
+        .mem_write = wire_mem_write,
+        .output = output == MACHINE_SERIAL     ? wire_serial
+                  : output == MACHINE_DEBUGCON ? wire_debugcon
+                                               : NULL,
+        .event = wire_event,
+        .log = wire_log,
+    };
+    int ret = reserve_rows(device->machine, device, ops);
+    return ret ? ret : ringd_add(device->machine->vm->ringd, ops, config, &wiring, &device->dev);
+}
+
+/* An eventfd for each line that pulses; the others are remembered. */
+static int wire_isa(struct machine_device *device, const struct machine_part *part, int fds[MACHINE_DEVICE_IRQS])
+{
+    int ret = 0;
+    for (unsigned i = 0; i < MACHINE_DEVICE_IRQS && !ret; i++) {
+        fds[i] = -1;
+        if (part->level)
+            device->irqs[i] = part->irqs[i];
+        else if (part->irqs[i] >= 0)
+            ret = irq_isa_fd(&device->machine->vm->irq, (unsigned)part->irqs[i], &fds[i]);
+    }
+    return ret;
+}
+
+int machine_add(struct machine *machine, const struct machine_part *part, struct ringd_dev **out)
+{
+    struct machine_device *device = next_device(machine, part->label, NULL);
+    if (!device)
+        return -EMFILE;
     const struct ringd_device_ops *ops = part->ops;
     if (part->post && (machine->options->post & part->post))
         ops = post_more(device, ops, part->post_region);
     if (!ops)
         return -ENOMEM;
-    int irqs[MACHINE_PART_IRQS];
-    for (unsigned i = 0; i < MACHINE_PART_IRQS; i++) {
-        int ret = irqfd(machine, part->irqs[i], &irqs[i]);
-        if (ret)
-            return ret;
-    }
-    struct ringd_wiring wiring = {
-        .ctx = machine,
-        .irq_fds = irqs,
-        .mem_read = wire_mem_read,
-        .mem_write = wire_mem_write,
-        .output = part->output == MACHINE_SERIAL     ? wire_serial
-                  : part->output == MACHINE_DEBUGCON ? wire_debugcon
-                                                     : NULL,
-        .event = wire_event,
-        .log = wire_log,
-    };
+    int fds[MACHINE_DEVICE_IRQS];
+    int ret = wire_isa(device, part, fds);
+    if (ret)
+        return ret;
     union machine_config config;
     const void *config_ptr = part->configure ? part->configure(machine, &config) : NULL;
-    int ret = 0;
     if (machine->remote.client && part->delegate) {
-        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, irqs[0]);
+        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, fds[0]);
         ret = proxy ? part->delegate(machine, proxy) : -EMFILE;
         ops = proxy ? &proxy->ops : ops;
         config_ptr = proxy;
     }
-    ret = ret ? ret : reserve_rows(machine, device, ops);
-    if (!ret)
-        ret = ringd_add(machine->vm->ringd, ops, config_ptr, &wiring, &device->dev);
+    ret = ret ? ret : host_device(device, ops, config_ptr, fds, part->output);
     if (ret)
         return ret;
     machine->device_count++;
@@ -204,21 +221,35 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     return ret;
 }
 
+int machine_add_behind(struct machine_function *function, const char *label, const struct ringd_device_ops *ops,
+                       const void *config, struct ringd_dev **out)
+{
+    struct machine *machine = function->machine;
+    struct machine_device *device = next_device(machine, label, function);
+    if (!device || ops->irq_count > 1 + function->vectors)
+        return device ? -EINVAL : -EMFILE;
+    int fds[1 + PCI_MSIX_VECTORS_MAX] = {-1};
+    memcpy(fds + 1, function->fds, function->vectors * sizeof(fds[0]));
+    int ret = host_device(device, ops, config, fds, MACHINE_NO_OUTPUT);
+    if (ret)
+        return ret;
+    machine->device_count++;
+    *out = device->dev;
+    return 0;
+}
+
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options)
 {
     machine->vm = vm;
     machine->options = options;
     pthread_mutex_init(&machine->apply_lock, NULL);
     pthread_mutex_init(&machine->queue_lock, NULL);
-    for (unsigned i = 0; i < MACHINE_ISA_IRQS; i++)
-        machine->irqfds[i] = -1;
 }
 
 void machine_destroy(struct machine *machine)
 {
-    for (unsigned i = 0; i < MACHINE_ISA_IRQS; i++)
-        if (machine->irqfds[i] >= 0)
-            close(machine->irqfds[i]);
+    for (unsigned i = 0; i < machine->function_count; i++)
+        machine_function_free(machine->functions[i]);
     for (unsigned i = 0; i < MACHINE_MAX_DEVICES; i++) {
         free(machine->devices[i].own_ops);
         free(machine->devices[i].own_regions);
@@ -229,8 +260,7 @@ void machine_destroy(struct machine *machine)
 
 /* ---- what the guest moves ---- */
 
-/* queue_lock held, so that machine_apply() cannot miss what has just been queued. */
-static void note_pending(struct machine *machine)
+void machine_note_pending(struct machine *machine)
 {
     __atomic_store_n(&machine->vm->pending, true, __ATOMIC_RELEASE);
     /* With --post pci-data this may be the ring thread, and no vCPU be about to look. */
@@ -250,7 +280,7 @@ void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsign
     if (window)
         *window =
             (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
-    note_pending(machine);
+    machine_note_pending(machine);
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
@@ -259,8 +289,17 @@ void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COU
     pthread_mutex_lock(&machine->queue_lock);
     memcpy(machine->pam, pam, I440FX_PAM_COUNT);
     machine->pam_dirty = true;
-    note_pending(machine);
+    machine_note_pending(machine);
     pthread_mutex_unlock(&machine->queue_lock);
+}
+
+/* An error of KVM's while the guest runs ends the machine. */
+static void give_up_on(struct machine *machine, int error, const char *what)
+{
+    if (!error)
+        return;
+    fprintf(stderr, "ringvmm: %s: %s\n", what, strerror(-error));
+    vm_request(machine->vm, VM_REQUEST_FAILED);
 }
 
 static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
@@ -271,26 +310,28 @@ static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUN
                    "one set of modes");
     for (unsigned i = 0; i < I440FX_SEGMENTS; i++)
         modes[i] = (uint8_t)i440fx_pam(pam, i);
-    int ret = memory_set_pam(&machine->vm->memory, modes);
-    if (ret) {
-        fprintf(stderr, "ringvmm: memory below 1 MiB cannot be switched: %s\n", strerror(-ret));
-        vm_request(machine->vm, VM_REQUEST_FAILED);
-    }
+    give_up_on(machine, memory_set_pam(&machine->vm->memory, modes), "memory below 1 MiB cannot be switched");
 }
 
 /* What has been queued, taken out of the queue. */
 struct moves {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned count;
+    bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
+    uint32_t functions; /* bits of those whose interrupts have changed */
+    struct pci_interrupts interrupts[MACHINE_MAX_FUNCTIONS];
 };
 
 /* False when there is nothing; only then is nothing pending any more. */
 static bool take_moves(struct machine *machine, struct moves *moves)
 {
     pthread_mutex_lock(&machine->queue_lock);
-    bool any = machine->pam_dirty;
+    bool any = machine->pam_dirty || machine->flash_dirty;
+    moves->flash_dirty = machine->flash_dirty;
+    moves->flash_shown = machine->flash_shown;
+    machine->flash_dirty = false;
     moves->count = machine->window_count;
     moves->pam_dirty = machine->pam_dirty;
     memcpy(moves->windows, machine->windows, sizeof(moves->windows));
@@ -300,6 +341,14 @@ static bool take_moves(struct machine *machine, struct moves *moves)
         machine->windows[i].dirty = false;
     }
     machine->pam_dirty = false;
+    moves->functions = 0;
+    for (unsigned i = 0; i < machine->function_count; i++) {
+        struct machine_function *function = machine->functions[i];
+        moves->functions |= (uint32_t)function->dirty << i;
+        moves->interrupts[i] = function->interrupts;
+        function->dirty = false;
+    }
+    any = any || moves->functions;
     if (!any)
         __atomic_store_n(&machine->vm->pending, false, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&machine->queue_lock);
@@ -310,14 +359,29 @@ static void carry_out(struct machine *machine, const struct moves *moves)
 {
     if (moves->pam_dirty)
         apply_pam(machine, moves->pam);
-    /* First what goes, then what comes: two windows may change places. */
-    for (unsigned i = 0; i < moves->count; i++)
-        if (moves->windows[i].dirty)
+    if (moves->flash_dirty)
+        give_up_on(machine, memory_show_flash(&machine->vm->memory, moves->flash_shown),
+                   "the flash cannot be switched");
+    /* First what goes, then what comes: two windows may change places, and one that found its place taken may have it
+     * when the other has left. */
+    for (unsigned i = 0; i < moves->count; i++) {
+        if (moves->windows[i].dirty && machine->placed[i]) {
             remove_region(machine, moves->windows[i].dev, moves->windows[i].region);
+            machine->placed[i] = false;
+        }
+    }
     for (unsigned i = 0; i < moves->count; i++) {
         const struct machine_window *window = &moves->windows[i];
-        if (window->dirty && window->decoded && place_region(machine, window->dev, window->region, window->addr))
+        if (!window->decoded || machine->placed[i])
+            continue;
+        machine->placed[i] = place_region(machine, window->dev, window->region, window->addr) == 0;
+        if (!machine->placed[i] && window->dirty)
             __atomic_fetch_add(&machine->refused, 1, __ATOMIC_RELAXED);
+    }
+    for (uint32_t left = moves->functions; left; left &= left - 1) {
+        unsigned i = (unsigned)__builtin_ctz(left);
+        give_up_on(machine, machine_apply_messages(machine->functions[i], &moves->interrupts[i]),
+                   "a PCI function's interrupts cannot be set");
     }
 }
 

@@ -8,37 +8,79 @@
 
 #include <ringd/models/fw_cfg.h>
 #include <ringd/models/i440fx.h>
+#include <ringd/models/ich9.h>
 #include <ringd/models/pci_host.h>
+#include <ringd/models/pci_msix.h>
 #include <ringd/models/piix3.h>
 #include <ringd/models/piix4_pm.h>
+#include <ringd/models/q35.h>
 
 #include "vmm/boot.h"
 #include "vmm/chardev.h"
+#include "vmm/flash.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"
 #include "vmm/vm.h"
 
-#define MACHINE_MAX_DEVICES 24u
-#define MACHINE_MAX_REGIONS 8u
-#define MACHINE_MAX_WINDOWS 16u
-#define MACHINE_ISA_IRQS    16u
-#define MACHINE_NVRAM_SIZE  128u
-#define MACHINE_PCI_SLOTS   3u
+#define MACHINE_MAX_DEVICES   48u
+#define MACHINE_MAX_REGIONS   8u
+#define MACHINE_MAX_WINDOWS   128u
+#define MACHINE_NVRAM_SIZE    128u
+#define MACHINE_MAX_FUNCTIONS 32u
+#define MACHINE_MAX_RANGES    8u
+#define MACHINE_DEVICE_IRQS   2u
 
-/* A device of the machine and its rows in the exit table. */
+/* A device of the machine, its wires and its rows in the exit table. */
 struct machine_device {
-    const char *label; /* "rtc"; the model's own name may occur twice */
+    struct machine *machine;
+    const char *label;                 /* "rtc"; the model's own name may occur twice */
+    struct machine_function *function; /* whose interrupts it has; NULL: ISA's */
+    int irqs[MACHINE_DEVICE_IRQS];     /* pins of its lines where their level matters; -1: none */
     struct ringd_dev *dev;
     unsigned first_row[MACHINE_MAX_REGIONS]; /* of each region */
     struct ringd_device_ops *own_ops;        /* a copy with more regions posted (--post), else NULL */
     struct ringd_region *own_regions;
 };
 
-/* A window that the guest moved, until machine_apply() has carried it out. */
+/* A part of what a function decodes, and which device answers there. */
+struct machine_range {
+    unsigned window; /* of pci_function */
+    uint64_t offset; /* in it */
+    struct ringd_dev *dev;
+    unsigned region;
+};
+
+/*
+ * A PCI function in the machine: where its windows lead, and how it interrupts. Its configuration space (`fn`) is the
+ * PCI host's; it finds this as fn->owner.
+ */
+struct machine_function {
+    struct machine *machine;
+    struct pci_function *fn;
+    struct machine_range ranges[MACHINE_MAX_RANGES]; /* complete before the vCPUs run */
+    unsigned range_count;
+    struct irq_intx intx;   /* under the lock of vm->irq */
+    struct ringd_dev *msix; /* NULL: none, or MSI */
+    unsigned vectors;       /* messages it can send */
+    unsigned first_gsi;
+    int fds[PCI_MSIX_VECTORS_MAX]; /* an eventfd for each; while it is detached it counts what is pending */
+
+    /* Under queue_lock. */
+    bool dirty; /* interrupts or the MSI-X table have changed */
+    struct pci_interrupts interrupts;
+
+    /* Under apply_lock: what is in force. */
+    bool sending;
+    uint64_t attached, routed; /* bits of vectors */
+    struct irq_message messages[PCI_MSIX_VECTORS_MAX];
+};
+
+/* Where the guest wants a region, since it last moved it. */
 struct machine_window {
     struct ringd_dev *dev;
     unsigned region;
-    bool dirty, decoded;
+    bool dirty; /* machine_apply() has not carried it out yet */
+    bool decoded;
     uint64_t addr;
 };
 
@@ -55,26 +97,41 @@ struct machine_firmware {
     struct fw_cfg_config config;
 };
 
+struct machine_type;
+
 struct machine {
     struct vm *vm;
     const struct run_options *options;
     const struct boot *boot; /* the kernel that fw_cfg hands out, if there is firmware */
+    const struct machine_type *type;
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;
-    int irqfds[MACHINE_ISA_IRQS]; /* -1: not made */
 
-    struct i440fx i440fx; /* under the PCI host's lock once it exists */
-    struct piix3 piix3;
-    struct pci_function piix4_pm;
+    union { /* under the PCI host's lock once it exists */
+        struct machine_i440fx {
+            struct i440fx bridge;
+            struct piix3 piix3;
+            struct pci_function pm;
+        } i440fx;
+        struct machine_q35 {
+            struct q35_mch mch;
+            struct ich9_lpc lpc;
+        } q35;
+    } chipset;
     struct pci_sink pci_sink;
-    struct pci_slot pci_slots[MACHINE_PCI_SLOTS];
+    struct pci_slot pci_slots[MACHINE_MAX_FUNCTIONS];
+    struct machine_function *functions[MACHINE_MAX_FUNCTIONS]; /* in the order of pci_slots */
+    unsigned function_count;
     struct machine_firmware firmware;
 
     struct remote remote; /* the daemon of --device-model */
 
     struct chardev *serial, *debugcon;
     struct ringd_dev *uart;
+    struct flash *flash;
+    struct ringd_region flash_region; /* the model's, of this flash's size */
+    struct ringd_device_ops flash_ops;
 
     /* NVRAM for --rtc nvram=FILE: written under the RTC's lock, read by the main thread: atomic bytes, relaxed. */
     uint8_t nvram[MACHINE_NVRAM_SIZE];
@@ -84,15 +141,18 @@ struct machine {
     pthread_mutex_t queue_lock; /* innermost; taken under the PCI host's lock. Guards: */
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
+    bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
-    uint64_t refused; /* windows that overlap something or have no room; atomic, relaxed */
+    bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
+    uint64_t refused;                 /* windows that overlap something or have no room; atomic, relaxed */
 };
 
 /* Makes it safe to destroy. */
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
-/* Makes the devices of an i440fx machine and maps them. Reports an error on stderr and returns -errno. */
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon);
+/* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
+ */
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash);
 void machine_destroy(struct machine *machine);
 
 /* How many rows of the exit table a region takes: one, or one for each port. */

@@ -3,13 +3,12 @@
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
+#include <ringd/models/cfi_flash.h>
 #include <ringd/models/fw_cfg.h>
 #include <ringd/models/mc146818.h>
 #include <ringd/models/uart16550.h>
 
 #include "vmm/machine.h"
-
-#define MACHINE_PART_IRQS 2u
 
 enum machine_output { MACHINE_NO_OUTPUT, MACHINE_SERIAL, MACHINE_DEBUGCON };
 
@@ -18,6 +17,7 @@ union machine_config {
     struct pci_host_config pci_host;
     struct uart16550_config uart;
     struct fw_cfg_config fw_cfg;
+    struct cfi_flash_config flash;
 };
 
 /* One device of a machine: a row of its table. */
@@ -25,7 +25,7 @@ struct machine_part {
     const char *label;
     const struct ringd_device_ops *ops;
     uint64_t base;
-    int irqs[MACHINE_PART_IRQS]; /* ISA interrupts of its lines; -1: not connected */
+    int irqs[MACHINE_DEVICE_IRQS]; /* ISA interrupts of its lines; -1: not connected */
     enum machine_output output;
     /* Fills in the model's configuration and returns it; NULL: the model's defaults. */
     const void *(*configure)(struct machine *machine, union machine_config *config);
@@ -33,10 +33,62 @@ struct machine_part {
     int (*delegate)(struct machine *machine, struct remote_proxy *proxy);
     unsigned post; /* enum option_post that makes one more region posted, and which */
     unsigned post_region;
+    bool level; /* its interrupts have a level, not pulses */
 };
+
+/* A kind of machine: what it has beside the ISA devices that all have. */
+struct machine_type {
+    int (*add_functions)(struct machine *machine); /* the chip set's, before any device */
+    const struct machine_part *parts;              /* among them the PCI host, "pci" */
+    unsigned part_count;
+    int (*connect)(struct machine *machine);          /* functions to devices, which are all there now */
+    unsigned (*pirq_of)(uint8_t devfn, unsigned pin); /* which PCI line a function's pin, 0 to 3, is wired to */
+};
+
+extern const struct machine_type machine_i440fx, machine_q35;
+
+/* The device with this label, or NULL. */
+struct ringd_dev *machine_find(const struct machine *machine, const char *label);
+
+/* For machine_part.configure: the PCI host with the functions that were added. */
+const void *machine_configure_pci(struct machine *machine, union machine_config *config);
 
 /* Makes the device of a row and maps its fixed regions. 0 or -errno. Main thread, before the vCPUs run. */
 int machine_add(struct machine *machine, const struct machine_part *part, struct ringd_dev **out);
+
+/*
+ * machine_add_function - gives the machine a PCI function, whose configuration space is initialised and not attached.
+ * It has to come before the PCI host is made. machine_find_function: the one at devfn, NULL: none. machine_add_range: a
+ * region of a device stands in a window of it.
+ * 0, -ENOSPC or -ENOMEM. Main thread, before the vCPUs run.
+ */
+int machine_add_function(struct machine *machine, uint8_t devfn, struct pci_function *fn,
+                         struct machine_function **out);
+struct machine_function *machine_find_function(const struct machine *machine, uint8_t devfn);
+int machine_add_range(struct machine_function *function, unsigned window, uint64_t offset, struct ringd_dev *dev,
+                      unsigned region);
+
+/*
+ * machine_add_messages - MSI or MSI-X for a function that has the capability. With `bar` below PCI_BARS also the device
+ * with the MSI-X table, there. To be called before the device that sends them is made, whose lines are then: 0 the
+ * pin, 1 + n message n.
+ */
+int machine_add_messages(struct machine_function *function, unsigned vectors, unsigned bar);
+
+/* machine_add_behind - makes a device that belongs to a function, with its interrupts; its regions have to be movable,
+ * and become known by machine_add_range(). */
+int machine_add_behind(struct machine_function *function, const char *label, const struct ringd_device_ops *ops,
+                       const void *config, struct ringd_dev **out);
+
+/* What functions announce: for struct pci_sink, whose ctx is the machine. Under the PCI host's lock. */
+void machine_decode_changed(void *ctx, struct pci_function *fn, unsigned window, bool decoded, uint64_t addr);
+void machine_pam_changed(void *ctx, const uint8_t pam[I440FX_PAM_COUNT]);
+void machine_pirq_changed(void *ctx, const uint8_t *route, unsigned count);
+void machine_interrupts_changed(void *ctx, struct pci_function *fn);
+
+/* Brings messages in line with what the guest has written; see machine_apply(), which calls it. 0 or -errno. */
+int machine_apply_messages(struct machine_function *function, const struct pci_interrupts *interrupts);
+void machine_function_free(struct machine_function *function);
 
 /* What a model asks of the machine: reset, power-off. Any thread. */
 void machine_event(struct machine *machine, enum ringd_event event, uint64_t value);
@@ -44,5 +96,8 @@ void machine_event(struct machine *machine, enum ringd_event event, uint64_t val
 /* The guest has moved a region, or the PAM segments: remembered for machine_apply(). Under the PCI host's lock. */
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr);
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT]);
+
+/* queue_lock held: what has been queued is to be carried out. */
+void machine_note_pending(struct machine *machine);
 
 #endif

@@ -7,6 +7,7 @@
 #define VMM_MEMORY_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,8 @@ struct memory {
     uint64_t size, low_size, high_size;
     uint8_t *rom; /* the firmware image; NULL and 0: there is none, and ones are read where it would be */
     uint64_t rom_size;
+    uint8_t *flash; /* below the image; NULL: none. The caller's */
+    uint64_t flash_size;
     uint8_t *window; /* 256 KiB: what the PCI side shows at 0xC0000: ones, and the image's last 128 KiB at 0xE0000 */
     pthread_mutex_t pam_lock;
     uint8_t pam[MEMORY_PAM_SEGMENTS]; /* under pam_lock: modes in force */
@@ -47,6 +50,12 @@ void memory_destroy(struct memory *memory);
 /* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */
 int memory_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
 int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, size_t len);
+
+/* memory_add_flash - there is a flash of `size` bytes right below the image, and the guest reads its contents.
+ * memory_show_flash - whether it does: if not, reads of it exit, as writes always do. 0 or -errno. One thread at a
+ * time. */
+int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size);
+int memory_show_flash(struct memory *memory, bool shown);
 
 /* Applies the 13 segments' modes. A segment whose mode changes is absent for some microseconds; a vCPU that runs there
  * meanwhile gets a KVM_EXIT_MMIO, which memory_window_access() answers. 0 or -errno. */

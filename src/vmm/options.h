@@ -39,7 +39,7 @@ enum ringvmm_exit {
 
 #define OPTIONS_MAX_CPUS 64
 
-enum option_machine { OPTION_MACHINE_I440FX };
+enum option_machine { OPTION_MACHINE_I440FX, OPTION_MACHINE_Q35 };
 enum option_rtc_base { OPTION_RTC_UTC, OPTION_RTC_LOCALTIME, OPTION_RTC_DATE };
 enum option_rtc_clock { OPTION_RTC_CLOCK_HOST, OPTION_RTC_CLOCK_VM };
 enum option_lost_ticks { OPTION_LOST_TICKS_DISCARD, OPTION_LOST_TICKS_SLEW };
@@ -53,7 +53,8 @@ struct run_options {
     int machine; /* enum option_machine */
     int cpus;    /* 1 to OPTIONS_MAX_CPUS */
     uint64_t memory_bytes;
-    const char *firmware; /* a file, or "seabios"; NULL: none, the kernel is booted directly */
+    const char *firmware; /* a file, "seabios" or "ovmf"; NULL: none, the kernel is booted directly */
+    const char *flash;    /* the file with its variables; NULL: none */
     const char *kernel;   /* NULL: none */
     const char *initrd;   /* NULL: none; else there is a kernel */
     const char *append;   /* likewise */
@@ -110,10 +111,16 @@ bool options_check_files(const struct run_options *options, struct options_error
 
 /* What --firmware seabios stands for. */
 #define OPTIONS_SEABIOS_PATH "/usr/share/seabios/bios-256k.bin"
-/* A raw image is a whole number of these (the granularity of ROM below 1 MiB that PC chipsets decode) ... */
-#define OPTIONS_FIRMWARE_UNIT 0x10000u
+/* ... and ovmf: its code, and the template of its variables. */
+#define OPTIONS_OVMF_CODE_PATH "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OPTIONS_OVMF_VARS_PATH "/usr/share/OVMF/OVMF_VARS_4M.fd"
+/* A raw image is a whole number of pages ... */
+#define OPTIONS_FIRMWARE_UNIT 0x1000u
 /* ... and stays below the interrupt controllers at 0xfec00000, with room. */
 #define OPTIONS_FIRMWARE_MAX 0x1000000u
+
+/* The file that a --firmware stands for. */
+const char *options_firmware_path(const char *name);
 
 /* Kernels and initrds larger than this are taken for a slip. */
 #define OPTIONS_KERNEL_MAX 0x40000000u
@@ -125,7 +132,7 @@ struct port_claim {
     const char *name;
 };
 
-/* Who has which port on every i440fx machine, whatever the options; the debug console's second port and the debug exit
+/* Who has which port on every machine, whatever the options; the debug console's second port and the debug exit
  * are added from the options. */
 extern const struct port_claim options_fixed_ports[];
 extern const unsigned options_fixed_port_count;

@@ -121,7 +121,8 @@ static const char *set_stats(void *out, const char *value)
 
 /* ---- the table ---- */
 
-static const struct option_choice machines[] = {{"i440fx", OPTION_MACHINE_I440FX}, {NULL, 0}};
+static const struct option_choice machines[] = {
+    {"i440fx", OPTION_MACHINE_I440FX}, {"q35", OPTION_MACHINE_Q35}, {NULL, 0}};
 static const struct option_choice rtc_clocks[] = {
     {"host", OPTION_RTC_CLOCK_HOST}, {"vm", OPTION_RTC_CLOCK_VM}, {NULL, 0}};
 static const struct option_choice lost_ticks[] = {
@@ -183,11 +184,11 @@ static const struct option_row run_rows[] = {
     {.name = "machine",
      .type = OPTION_CHOICE,
      .group = "Machine",
-     .argument = "i440fx",
+     .argument = "i440fx|q35",
      .fallback = "i440fx",
      .choices = machines,
      FIELD(machine),
-     .help = "the board: Intel 440FX and PIIX3"},
+     .help = "the board: Intel 440FX and PIIX3, or Q35 and ICH9 (PCI Express: configuration space in memory too)"},
     {.name = "cpus",
      .type = OPTION_NUMBER,
      .argument = "N",
@@ -207,17 +208,25 @@ static const struct option_row run_rows[] = {
      .help = "guest memory: a number with K, M or G, whole MiB"},
     {.name = "firmware",
      .type = OPTION_TEXT,
-     .argument = "FILE|seabios",
+     .argument = "FILE|seabios|ovmf",
      FIELD(firmware),
      .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH " and is what runs when neither --firmware nor --kernel is given"},
+             "for " OPTIONS_SEABIOS_PATH " and is what runs when neither --firmware nor --kernel is given, ovmf (UEFI) "
+             "for " OPTIONS_OVMF_CODE_PATH},
+    {.name = "flash",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(flash),
+     .help =
+         "where UEFI firmware keeps its variables, a file of this machine's own; with ovmf it is made when it is not "
+         "there, and without --flash they are lost at the end"},
     {.name = "kernel",
      .type = OPTION_TEXT,
      .argument = "FILE",
      FIELD(kernel),
      .help =
          "a kernel that is entered without firmware: a Linux bzImage, or an ELF file with a PVH note or a multiboot "
-         "header. With --firmware FILE: a bzImage that the firmware finds in fw_cfg"},
+         "header. With --firmware ovmf: a bzImage that the firmware finds in fw_cfg"},
     {.name = "initrd",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -474,10 +483,14 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     }
     if (!options->kernel && !options->firmware)
         options->firmware = "seabios";
+    if (options->flash && !options->firmware) {
+        options_fail(error, "--flash with --kernel and without --firmware: there is no firmware to keep its variables");
+        return false;
+    }
     if (options->kernel && options->firmware && strcmp(options->firmware, "seabios") == 0) {
         options_fail(error,
                      "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
-                     "to boot the kernel directly");
+                     "to boot the kernel directly, or take ovmf");
         return false;
     }
     return true;

@@ -19,6 +19,7 @@
 
 #include "vmm/boot.h"
 #include "vmm/firmware.h"
+#include "vmm/flash.h"
 #include "vmm/machine.h"
 #include "vmm/nvram.h"
 #include "vmm/report.h"
@@ -29,8 +30,7 @@
 #define KVM_IDENTITY_MAP 0xfeffc000u
 #define KVM_TSS          0xfeffd000u
 
-#define IOAPIC_PINS 24u /* of the 82093AA, which KVM models */
-
+#define FLASH_DELAY_S 1.0  /* until what UEFI has written is on the disk; a kill loses nothing */
 #define NVRAM_DELAY_S 0.1  /* a guest that toggles a byte costs ten writes a second, not one each */
 #define FLUSH_MS      2000 /* how long a slow reader of a console may hold up the end */
 
@@ -48,7 +48,8 @@ struct run {
     struct boot boot;
     struct chardev *serial, *debugcon;
     struct nvram_file nvram;
-    ev_timer nvram_timer; /* collects a burst of writes */
+    struct flash flash;
+    ev_timer nvram_timer, flash_timer; /* collect a burst of writes */
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
@@ -83,31 +84,6 @@ static int open_kvm(struct vm *vm)
     return -error;
 }
 
-/* As a PC is wired: each ISA interrupt at the PICs and at the IOAPIC's pin of the same number, but interrupt 0 (the
- * PIT) at the IOAPIC's pin 2, where interrupt 2 cannot be, being the PICs' cascade. The firmware's tables say the same
- * (FW_CFG_KEY_IRQ0_OVERRIDE). */
-static int route_interrupts(const struct vm *vm)
-{
-    struct {
-        struct kvm_irq_routing head;
-        struct kvm_irq_routing_entry entries[15 + IOAPIC_PINS - 1];
-    } routing = {0};
-    for (__u32 gsi = 0; gsi < IOAPIC_PINS; gsi++) {
-        if (gsi == 2)
-            continue;
-        if (gsi < 16)
-            routing.entries[routing.head.nr++] = (struct kvm_irq_routing_entry){
-                .gsi = gsi,
-                .type = KVM_IRQ_ROUTING_IRQCHIP,
-                .u.irqchip = {.irqchip = gsi < 8 ? KVM_IRQCHIP_PIC_MASTER : KVM_IRQCHIP_PIC_SLAVE, .pin = gsi % 8}};
-        routing.entries[routing.head.nr++] =
-            (struct kvm_irq_routing_entry){.gsi = gsi,
-                                           .type = KVM_IRQ_ROUTING_IRQCHIP,
-                                           .u.irqchip = {.irqchip = KVM_IRQCHIP_IOAPIC, .pin = gsi ? gsi : 2}};
-    }
-    return ioctl(vm->fd, KVM_SET_GSI_ROUTING, &routing) < 0 ? complain("KVM_SET_GSI_ROUTING", -errno) : 0;
-}
-
 static int create_vm(struct vm *vm)
 {
     vm->fd = ioctl(vm->kvm_fd, KVM_CREATE_VM, 0);
@@ -122,7 +98,8 @@ static int create_vm(struct vm *vm)
         return complain("KVM_CREATE_IRQCHIP", -errno);
     if (ioctl(vm->fd, KVM_CREATE_PIT2, &pit) < 0)
         return complain("KVM_CREATE_PIT2", -errno);
-    return route_interrupts(vm);
+    int ret = irq_init(&vm->irq, vm->fd);
+    return ret ? complain("KVM_SET_GSI_ROUTING", ret) : 0;
 }
 
 static int save_chips(const struct vm *vm, struct chips *chips)
@@ -326,6 +303,15 @@ static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
     nvram_file_store(&run->nvram, run->machine.nvram);
 }
 
+static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    struct run *run = timer->data;
+    ev_timer_stop(loop, timer);
+    ev_timer_set(timer, FLASH_DELAY_S, 0.);
+    flash_sync(&run->flash);
+}
+
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 {
     (void)loop;
@@ -335,6 +321,8 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
     unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
     if ((requests & VM_REQUEST_NVRAM) && !ev_is_active(&run->nvram_timer))
         ev_timer_start(vm->loop, &run->nvram_timer);
+    if ((requests & VM_REQUEST_FLASH) && !ev_is_active(&run->flash_timer))
+        ev_timer_start(vm->loop, &run->flash_timer);
     if (requests & VM_REQUEST_REMAP)
         machine_apply(&run->machine);
     if (requests & VM_REQUEST_DEBUG_EXIT)
@@ -398,6 +386,8 @@ static int make(struct run *run)
     ev_async_start(vm->loop, &vm->request_async);
     ev_timer_init(&run->nvram_timer, on_nvram_timer, NVRAM_DELAY_S, 0.);
     run->nvram_timer.data = run;
+    ev_timer_init(&run->flash_timer, on_flash_timer, FLASH_DELAY_S, 0.);
+    run->flash_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
     watch_signal(run, &run->terminate, SIGTERM, on_signal);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
@@ -413,12 +403,13 @@ static int make(struct run *run)
     ret = ret ? ret : create_ringd(run);
     /* Files last: a start that fails shall neither make nor empty any. */
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
+    ret = ret ? ret : flash_open(&run->flash, run->options);
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
     if (!ret && run->options->device_model)
         ret = remote_open(&run->machine.remote, run->options->device_model, vm->loop);
-    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon);
+    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, &run->flash);
     return ret ? ret : start(run);
 }
 
@@ -490,7 +481,9 @@ static void destroy(struct run *run)
     if (vm->memory.ram || vm->memory.rom)
         memory_destroy(&vm->memory);
     bus_destroy(&vm->bus);
+    irq_destroy(&vm->irq);
     nvram_file_close(&run->nvram);
+    flash_close(&run->flash);
     if (run->stats && run->stats != stderr)
         fclose(run->stats);
     if (vm->fd >= 0)
@@ -516,10 +509,12 @@ int vmm_run(const struct run_options *options)
     machine_init(&run->machine, &run->vm, options);
     run->machine.boot = &run->boot;
     run->nvram.fd = -1;
+    run->flash.fd = -1;
     run->base = cycles_base();
     pthread_mutex_init(&run->vm.gate_lock, NULL);
     pthread_cond_init(&run->vm.gate_cond, NULL);
     bus_init(&run->vm.bus);
+    irq_clear(&run->vm.irq);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     chardev_catch_fatal_signals();
@@ -534,6 +529,7 @@ int vmm_run(const struct run_options *options)
     if (made) {
         status = exit_status(run);
         nvram_file_store(&run->nvram, run->machine.nvram);
+        flash_sync(&run->flash);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }
@@ -541,6 +537,7 @@ int vmm_run(const struct run_options *options)
         status = RINGVMM_EXIT_USAGE;
     if (options->teardown == OPTION_TEARDOWN_ASYNC && fflush(stdout) == 0) {
         nvram_file_close(&run->nvram);
+        flash_close(&run->flash);
         teardown_in_background(run->vm.fd, run->vm.scratch_fd);
         _exit(status);
     }

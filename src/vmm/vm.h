@@ -14,6 +14,7 @@
 #include <ringd/ringd.h>
 
 #include "vmm/bus.h"
+#include "vmm/irq.h"
 #include "vmm/memory.h"
 
 #define VM_MAX_CPUS 64u
@@ -32,6 +33,7 @@ enum vm_request {
     VM_REQUEST_FAILED = 1 << 3,
     VM_REQUEST_REMAP = 1 << 4, /* a posted write moved a window: no vCPU is at hand to do it */
     VM_REQUEST_NVRAM = 1 << 5,
+    VM_REQUEST_FLASH = 1 << 6,
 };
 
 struct vm {
@@ -40,6 +42,7 @@ struct vm {
     int scratch_fd; /* left over from the probe of back ends */
     struct memory memory;
     struct bus bus;
+    struct irq irq;
     struct ringd *ringd;
     struct machine *machine;
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where output goes, and what happens when it cannot: consoles, statistics, the nvram file."""
+"""Where output goes, and what happens when it cannot: consoles, statistics, the files behind NVRAM and flash."""
 
 import json
 import os
@@ -293,6 +293,57 @@ class Stats(Case):
         self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "table:report"], "/dev/kvm",
                     env=harness.without_kvm())
         self.assertEqual(self.read("report"), b"the last run's")
+
+
+@harness.needs_kvm
+class Flash(Case):
+    FLASH = ["--flash", "vars"]
+
+    def new(self, size=guests.FLASH_BYTES):
+        self.write("vars", b"\xff" * size)
+
+    def test_kept(self):
+        """flash: what the guest programs stays from run to run, either way of ending"""
+        self.new()
+        for byte, teardown in ((0xFE, "async"), (0xFC, "sync"), (0xF8, "async")):
+            result = self.run_guest(guests.FLASH, *QUIET, *self.FLASH, "--teardown", teardown)
+            self.assertEqual((result.status, result.err), ((byte << 1 | 1) & 0xFF, ""))
+            self.assertEqual(self.read("vars"), bytes([byte]) + b"\xff" * (guests.FLASH_BYTES - 1))
+
+    def test_killed(self):
+        """flash: what the guest has programmed survives kill -9"""
+        self.new()
+        process = self.start_guest(guests.FLASH_AND_GO_ON, *self.FLASH)
+        self.assertEqual(process.stdout.read(1), b"!")
+        process.kill()
+        self.end(process)
+        self.assertEqual(self.read("vars")[0], 0xFE)
+
+    def test_size(self):
+        """flash of a wrong size is refused and left alone"""
+        for size in (0, 1, 4095, 4097, (16 << 20) + 4096):
+            self.new(size)
+            with self.subTest(size=size):
+                self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", f"{size} bytes",
+                            "multiple of 4 KiB, up to 16 MiB")
+                self.assertEqual(os.path.getsize("vars"), size)
+
+    def test_missing(self):
+        """flash that is not there: made for OVMF only; a directory is none"""
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
+        self.assertFalse(os.path.exists("vars"))
+        os.mkdir("vars")
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "directory")
+
+    def test_locked(self):
+        """flash that another machine uses is refused, and free when that one has ended"""
+        self.new()
+        process = self.start_guest(guests.FLASH_AND_GO_ON, *self.FLASH)
+        self.assertEqual(process.stdout.read(1), b"!")
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", "another virtual machine uses it")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+        self.assertEqual(self.run_guest(guests.FLASH, *QUIET, *self.FLASH).status, (0xFC << 1 | 1) & 0xFF)
 
 
 @harness.needs_kvm

@@ -84,6 +84,7 @@ KERNEL = [
     (["--initrd", "firmware.bin"], ["--initrd without --kernel"]),
     (["--append", "quiet"], ["--append without --kernel"]),
     (["--kernel", "firmware.bin", "--firmware", "seabios"], ["--kernel with --firmware seabios", "leave --firmware out"]),
+    (["--kernel", "firmware.bin", "--flash", "vars"], ["--flash with --kernel and without --firmware"]),
     (["--kernel", ""], ["--kernel needs a value"]),
     (["--kernel", "a", "--kernel", "b"], ["--kernel given twice: 'a' and 'b'"]),
 ]
@@ -209,7 +210,7 @@ class Files(Case):
                 with open("odd.bin", "wb") as file:
                     file.truncate(size)
                 self.refuse(["--firmware", "odd.bin", *QUIET], "--firmware 'odd.bin'", f"{size} bytes",
-                            "multiple of 64 KiB, up to 16 MiB")
+                            "multiple of 4 KiB, up to 16 MiB")
 
     def test_firmware_fifo(self):
         """firmware that is a FIFO does not make it wait"""

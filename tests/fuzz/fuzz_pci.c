@@ -67,8 +67,9 @@ static void pam_changed(void *ctx, const uint8_t pam[7])
     memcpy(m->pam, pam, 7);
 }
 
-static void pirq_changed(void *ctx, const uint8_t route[4])
+static void pirq_changed(void *ctx, const uint8_t *route, unsigned count)
 {
+    (void)count;
     struct machine *m = ctx;
     require(memcmp(m->route, route, 4) != 0);
     memcpy(m->route, route, 4);
@@ -150,10 +151,12 @@ static void setup(struct machine *m, const struct pci_sink *sink)
     require(!pci_function_add_bar(&m->bars, 0, PCI_BAR_IO, 64, false));
     require(!pci_function_add_bar(&m->bars, 1, PCI_BAR_MEM32, 65536, false));
     require(!pci_function_add_bar(&m->bars, 4, PCI_BAR_MEM64, 16, true));
+    require(!pci_function_add_msix(&m->bars, 0x60, 5, 1));
     pci_function_init(&m->wide, "wide", NULL, 0);
     require(!pci_function_add_bar(&m->wide, 1, PCI_BAR_MEM64, UINT64_C(1) << 51, false));
     require(!pci_function_add_bar(&m->wide, 3, PCI_BAR_MEM64, UINT64_C(1) << 32, true));
     require(!pci_function_add_bar(&m->wide, 5, PCI_BAR_MEM32, UINT64_C(1) << 31, true));
+    require(!pci_function_add_msi(&m->wide, 0x40, 8));
     struct pci_function *functions[FUNCTIONS] = {&m->i440fx.function, &m->piix3.function, &m->pm_function, &m->bars,
                                                  &m->wide};
     for (unsigned i = 0; i < FUNCTIONS; i++) {
@@ -166,12 +169,24 @@ static void setup(struct machine *m, const struct pci_sink *sink)
     require(!fake_env_create(&m->pm, &piix4_pm_ops, NULL, 0));
 }
 
+/* What is announced is what the registers say. */
+static void interrupts_changed(void *ctx, struct pci_function *fn)
+{
+    const struct machine *m = ctx;
+    require(fn == &m->bars || fn == &m->wide);
+    require(!fn->interrupts.msi || fn->interrupts.vectors - 1 < 8);
+    require(fn->interrupts.intx == !(fn->config[PCI_COMMAND + 1] & 4));
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct machine *m = calloc(1, sizeof(*m));
     require(m != NULL);
-    const struct pci_sink sink = {
-        .ctx = m, .decode_changed = decode_changed, .pam_changed = pam_changed, .pirq_changed = pirq_changed};
+    const struct pci_sink sink = {.ctx = m,
+                                  .decode_changed = decode_changed,
+                                  .pam_changed = pam_changed,
+                                  .pirq_changed = pirq_changed,
+                                  .interrupts_changed = interrupts_changed};
     setup(m, &sink);
     struct input in = {data, size};
     while (in.left) {

@@ -11,6 +11,7 @@
 #include <ringd/models/i440fx.h>
 #include <ringd/models/mc146818.h>
 #include <ringd/models/pci_host.h>
+#include <ringd/models/pci_msix.h>
 #include <ringd/models/piix3.h>
 #include <ringd/models/piix4_pm.h>
 #include <ringd/models/post_code.h>
@@ -22,6 +23,7 @@ enum state_kind {
     KIND_PCI,
     KIND_CONSOLE,
     KIND_POST,
+    KIND_MSIX,
     STATE_KINDS,
 };
 
@@ -52,9 +54,9 @@ static inline void kind_pam(void *ctx, const uint8_t pam[7])
     memcpy(((struct kind_instance *)ctx)->pam, pam, I440FX_PAM_COUNT);
 }
 
-static inline void kind_pirq(void *ctx, const uint8_t route[4])
+static inline void kind_pirq(void *ctx, const uint8_t *route, unsigned count)
 {
-    memcpy(((struct kind_instance *)ctx)->route, route, 4);
+    memcpy(((struct kind_instance *)ctx)->route, route, count);
 }
 
 static inline int kind_create_pci(struct kind_instance *in)
@@ -66,7 +68,9 @@ static inline int kind_create_pci(struct kind_instance *in)
     pci_function_add_bar(&in->pm, 0, PCI_BAR_MEM64, 4096, false);
     pci_function_add_bar(&in->pm, 2, PCI_BAR_IO, 32, false);
     memcpy(in->route, in->isa.route, sizeof(in->route));
-    in->sink = (struct pci_sink){in, kind_window, kind_pam, kind_pirq};
+    pci_function_add_msi(&in->pm, 0xe0, 8);
+    in->sink =
+        (struct pci_sink){.ctx = in, .decode_changed = kind_window, .pam_changed = kind_pam, .pirq_changed = kind_pirq};
     const struct pci_slot slots[KIND_SLOTS] = {
         {I440FX_DEVFN, &in->bridge.function}, {PIIX3_DEVFN, &in->isa.function}, {PCI_FUNCTION_DEVFN(1, 3), &in->pm}};
     struct pci_host_config config = {.slots = slots, .count = KIND_SLOTS, .sink = &in->sink};
@@ -80,6 +84,7 @@ static inline int kind_create(struct kind_instance *in, enum state_kind kind)
                                   .clock = kind == KIND_RTC_HOST ? MC146818_CLOCK_HOST : MC146818_CLOCK_VM,
                                   .lost_ticks = kind == KIND_RTC_SLEW ? MC146818_LOST_SLEW : MC146818_LOST_DISCARD};
     memset(in, 0, sizeof(*in));
+    const struct pci_msix_config msix = {.vectors = 5};
     switch (kind) {
     case KIND_RTC_HOST:
     case KIND_RTC_VM:
@@ -89,6 +94,8 @@ static inline int kind_create(struct kind_instance *in, enum state_kind kind)
         return kind_create_pci(in);
     case KIND_CONSOLE:
         return fake_env_create(&in->fake, &debug_console_ops, NULL, 0);
+    case KIND_MSIX:
+        return fake_env_create(&in->fake, &pci_msix_ops, &msix, 0);
     default:
         return fake_env_create(&in->fake, &post_code_ops, NULL, 0);
     }

@@ -61,8 +61,9 @@ static void pam_changed(void *ctx, const uint8_t pam[7])
     memcpy(seen->pam, pam, 7);
 }
 
-static void pirq_changed(void *ctx, const uint8_t route[4])
+static void pirq_changed(void *ctx, const uint8_t *route, unsigned count)
 {
+    (void)count;
     struct seen *seen = ctx;
     seen->pirq_calls++;
     memcpy(seen->route, route, 4);

@@ -25,6 +25,9 @@ RINGD_API_BEGIN
 #define PCI_WINDOW_OWN   6u /* the window of a chip's own base register */
 #define PCI_WINDOWS      7u
 
+#define PCI_MSI_VECTORS_MAX  32u /* PCI 3.0, 6.8.1.3 */
+#define PCI_MSIX_VECTORS_MAX 64u /* of what pci_msix has room for */
+
 #define PCI_FUNCTION_DEVFN(device, function) ((uint8_t)((device) << 3 | (function)))
 
 enum pci_bar_kind {
@@ -53,6 +56,17 @@ struct pci_register {
     uint32_t w1c;      /* bits that a written one clears */
 };
 
+/* How a function may interrupt, as its configuration space has it. */
+struct pci_interrupts {
+    bool intx;          /* the pin is not disabled (COMMAND bit 10) */
+    bool msi, msix;     /* enabled, and the function is a bus master: messages may be sent */
+    bool msix_masked;   /* all of them: the function mask */
+    unsigned vectors;   /* MSI: messages that software has allowed, 1 to PCI_MSI_VECTORS_MAX */
+    uint64_t addr;      /* MSI: of the message */
+    uint32_t data;      /* MSI: of message 0; message n has n in the low bits */
+    uint32_t mask_bits; /* MSI: bit n: message n is held back */
+};
+
 struct pci_function;
 
 /* Where functions announce what their surroundings have to act on. Called with pci_host's lock held: a callback must
@@ -65,8 +79,11 @@ struct pci_sink {
     void (*decode_changed)(void *ctx, struct pci_function *fn, unsigned window, bool decoded, uint64_t addr);
     /* The host bridge's PAM registers, at least one of which has changed (see i440fx_pam()). */
     void (*pam_changed)(void *ctx, const uint8_t pam[7]);
-    /* The ISA bridge's PIRQ route control registers, at least one of which has changed (see piix3_pirq_irq()). */
-    void (*pirq_changed)(void *ctx, const uint8_t route[4]);
+    /* The ISA bridge's `count` PIRQ route control registers, at least one of which has changed (see piix3_pirq_irq()).
+     */
+    void (*pirq_changed)(void *ctx, const uint8_t *route, unsigned count);
+    /* fn->interrupts has changed. */
+    void (*interrupts_changed)(void *ctx, struct pci_function *fn);
 };
 
 struct pci_function {
@@ -77,6 +94,7 @@ struct pci_function {
     uint8_t initial_wmask[PCI_CONFIG_BYTES];
     uint8_t w1cmask[PCI_CONFIG_BYTES];
     struct pci_bar bars[PCI_BARS];
+    uint8_t last_capability, msi, msix; /* where they start; 0: none */
     /* After a write has gone into config[], before windows are looked at. It may clear writable bits of config[] and
      * take bits out of wmask[]: the latter by what config[] holds, so that a load (all 256 bytes at once) does too. */
     void (*config_written)(struct pci_function *fn, unsigned offset, unsigned width);
@@ -91,6 +109,8 @@ struct pci_function {
     uint8_t config[PCI_CONFIG_BYTES];
     uint8_t wmask[PCI_CONFIG_BYTES];
     struct pci_window windows[PCI_WINDOWS];
+    struct pci_interrupts interrupts;
+    bool pin_high; /* for STATUS bit 3. Atomic, relaxed: from under another device's lock */
 };
 
 /*
@@ -114,6 +134,26 @@ void pci_function_define(struct pci_function *fn, const struct pci_register *reg
  */
 int pci_function_add_bar(struct pci_function *fn, unsigned index, enum pci_bar_kind kind, uint64_t size,
                          bool prefetchable);
+
+/*
+ * pci_function_add_capability - puts a capability at the end of the list of a function that is not attached yet.
+ * @offset: of its first byte, a multiple of 4 from 0x40 on. @id: PCI 3.0, appendix H.
+ * @registers, @count: what follows its first two bytes, at absolute offsets; as for pci_function_init().
+ * Returns 0, or -EINVAL for an impossible offset.
+ *
+ * pci_function_add_msi - MSI with 64-bit addresses and a mask bit for each message, 24 bytes at @offset.
+ * @vectors: a power of two up to PCI_MSI_VECTORS_MAX.
+ * pci_function_add_msix - MSI-X, 12 bytes at @offset, with its table and pending bits as pci_msix has them: in base
+ * address register @bar.
+ * @vectors: 1 to PCI_MSIX_VECTORS_MAX.
+ */
+int pci_function_add_capability(struct pci_function *fn, uint8_t offset, uint8_t id,
+                                const struct pci_register *registers, size_t count);
+int pci_function_add_msi(struct pci_function *fn, uint8_t offset, unsigned vectors);
+int pci_function_add_msix(struct pci_function *fn, uint8_t offset, unsigned vectors, unsigned bar);
+
+/* pci_function_set_pin - the level of the function's interrupt pin, for STATUS. Any thread, any lock. */
+void pci_function_set_pin(struct pci_function *fn, bool high);
 
 /* pci_function_attach - pci_host's: gives the function its place and its sink, and resets it. */
 void pci_function_attach(struct pci_function *fn, uint8_t devfn, const struct pci_sink *sink);

@@ -17,9 +17,13 @@ RINGD_API_BEGIN
 
 #define PCI_HOST_BASE 0xcf8u
 
+/* Memory that PCI_HOST_ECAM takes: 4 KiB for each function of a bus (PCI Express 3.0, 7.2.2). */
+#define PCI_HOST_ECAM_BYTES (256u * 4096u)
+
 enum pci_host_region {
     PCI_HOST_ADDRESS, /* CONFIG_ADDRESS and the reset control register; writes are posted */
     PCI_HOST_DATA,    /* CONFIG_DATA; synchronous: BARs and COMMAND act outside the device */
+    PCI_HOST_ECAM,    /* of pci_host_ecam_ops only: the same space as memory; movable, synchronous */
 };
 
 struct pci_slot {
@@ -41,6 +45,10 @@ struct pci_host_config {
 };
 
 extern const struct ringd_device_ops pci_host_ops;
+
+/* The same for a PCI Express machine, whose configuration space stands in memory too (bus 0; nobody is on the others).
+ * What lies above a function's 256 bytes reads as 0. */
+extern const struct ringd_device_ops pci_host_ecam_ops;
 
 RINGD_API_END
 

@@ -42,7 +42,8 @@ extern const struct ringd_device_ops piix4_pm_ops;
 /* piix4_pm_function_init - makes the function for 00:01.3. */
 void piix4_pm_function_init(struct pci_function *fn);
 
-/* piix4_pm_power_button - someone pressed the power button: sets PWRBTN_STS. For ringd_call(); `arg` is not used. */
+/* piix4_pm_power_button - someone pressed the power button: sets PWRBTN_STS. For ringd_call(); `arg`: NULL, or a bool
+ * that says whether the guest listens (ACPI is on, and the button may raise the SCI). */
 void piix4_pm_power_button(void *self, void *arg);
 
 RINGD_API_END
