@@ -120,9 +120,7 @@ int flash_open(struct flash *flash, const struct run_options *options)
 {
     *flash = (struct flash){.fd = -1, .path = options->flash};
     int ret;
-    if (!options->firmware)
-        return 0;
-    if (strcmp(options->firmware, "ovmf") == 0) {
+    if (options->firmware && strcmp(options->firmware, "ovmf") == 0) {
         uint8_t *template = NULL;
         size_t bytes = 0;
         ret = read_file(OPTIONS_OVMF_VARS_PATH, &template, &bytes);

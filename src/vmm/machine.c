@@ -205,7 +205,7 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     union machine_config config;
     const void *config_ptr = part->configure ? part->configure(machine, &config) : NULL;
     if (machine->remote.client && part->delegate) {
-        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, fds[0]);
+        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, fds[0], !device->own_ops);
         ret = proxy ? part->delegate(machine, proxy) : -EMFILE;
         ops = proxy ? &proxy->ops : ops;
         config_ptr = proxy;
@@ -268,6 +268,12 @@ void machine_note_pending(struct machine *machine)
         vm_request(machine->vm, VM_REQUEST_REMAP);
 }
 
+/* What is said of a region that it has not been told of before is news only if it is somewhere. */
+static bool is_news(const struct machine_window *window, bool decoded, uint64_t addr)
+{
+    return window ? window->decoded != decoded || (decoded && window->addr != addr) : decoded;
+}
+
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr)
 {
     pthread_mutex_lock(&machine->queue_lock);
@@ -275,21 +281,28 @@ void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsign
     for (unsigned i = 0; i < machine->window_count; i++)
         if (machine->windows[i].dev == dev && machine->windows[i].region == region)
             window = &machine->windows[i];
-    if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
-        window = &machine->windows[machine->window_count++];
-    if (window)
-        *window =
-            (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
-    machine_note_pending(machine);
+    /* A daemon that takes over tells everything again. */
+    if (is_news(window, decoded, addr)) {
+        if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
+            window = &machine->windows[machine->window_count++];
+        if (window)
+            *window =
+                (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
+        machine->moves++;
+        machine_note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
 {
     pthread_mutex_lock(&machine->queue_lock);
-    memcpy(machine->pam, pam, I440FX_PAM_COUNT);
-    machine->pam_dirty = true;
-    machine_note_pending(machine);
+    if (memcmp(machine->pam, pam, I440FX_PAM_COUNT) != 0) {
+        memcpy(machine->pam, pam, I440FX_PAM_COUNT);
+        machine->pam_dirty = true;
+        machine->moves++;
+        machine_note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
 }
 

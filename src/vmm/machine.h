@@ -102,8 +102,8 @@ struct machine_type;
 struct machine {
     struct vm *vm;
     const struct run_options *options;
-    const struct boot *boot; /* the kernel that fw_cfg hands out, if there is firmware */
     const struct machine_type *type;
+    const struct boot *boot; /* the kernel that fw_cfg hands out, if there is firmware */
     struct machine_device devices[MACHINE_MAX_DEVICES];
     unsigned device_count;
     unsigned row_count;
@@ -144,6 +144,7 @@ struct machine {
     bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
+    uint64_t moves;                   /* windows and PAM settings that were news; under queue_lock */
     bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
     uint64_t refused;                 /* windows that overlap something or have no room; atomic, relaxed */
 };

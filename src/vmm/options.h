@@ -72,6 +72,7 @@ struct run_options {
     char rtc_nvram[PATH_MAX]; /* empty: none. A copy: in argv it ends at a comma */
 
     const char *device_model; /* "unix:PATH" of a daemon for RTC and PCI host bridge; NULL: here */
+    int device_model_wait_ms; /* how long it is waited for when it is away */
 
     int coalesce; /* enum ringd_backend_kind, not memfd */
     int max_replay_latency_us;

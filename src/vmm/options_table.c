@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "vmm/parse.h"
 
@@ -85,7 +86,9 @@ static const char *set_device_model(void *out, const char *value)
     options->device_model = value;
     if (strncmp(value, "unix:", 5) != 0)
         return "not unix:PATH";
-    return value[5] ? NULL : "no path after unix:";
+    if (!value[5])
+        return "no path after unix:";
+    return strlen(value + 5) < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "its path is longer than 107 bytes";
 }
 
 static const char *set_vcpu_affinity(void *out, const char *value)
@@ -210,9 +213,9 @@ static const struct option_row run_rows[] = {
      .type = OPTION_TEXT,
      .argument = "FILE|seabios|ovmf",
      FIELD(firmware),
-     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH " and is what runs when neither --firmware nor --kernel is given, ovmf (UEFI) "
-             "for " OPTIONS_OVMF_CODE_PATH},
+     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; ovmf (UEFI) "
+             "stands for " OPTIONS_OVMF_CODE_PATH ", seabios for " OPTIONS_SEABIOS_PATH
+             ", which is what runs when neither --firmware nor --kernel is given"},
     {.name = "flash",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -226,7 +229,7 @@ static const struct option_row run_rows[] = {
      FIELD(kernel),
      .help =
          "a kernel that is entered without firmware: a Linux bzImage, or an ELF file with a PVH note or a multiboot "
-         "header. With --firmware ovmf: a bzImage that the firmware finds in fw_cfg"},
+         "header. With --firmware FILE: a bzImage that the firmware finds in fw_cfg"},
     {.name = "initrd",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -276,6 +279,16 @@ static const struct option_row run_rows[] = {
      .argument = "unix:PATH",
      .set = set_device_model,
      .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
+    {.name = "device-model-wait",
+     .type = OPTION_NUMBER,
+     .argument = "MS",
+     .fallback = "10000",
+     .min = 1,
+     .max = 86400000,
+     .unit = "milliseconds",
+     FIELD(device_model_wait_ms),
+     .help = "how long the guest waits for a daemon that is away, 1 to 86400000; then its reads give ones and its "
+             "writes are dropped, until the daemon is back"},
 
     {.name = "coalesce",
      .type = OPTION_CHOICE,
@@ -483,14 +496,14 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     }
     if (!options->kernel && !options->firmware)
         options->firmware = "seabios";
-    if (options->flash && !options->firmware) {
-        options_fail(error, "--flash with --kernel and without --firmware: there is no firmware to keep its variables");
-        return false;
-    }
     if (options->kernel && options->firmware && strcmp(options->firmware, "seabios") == 0) {
         options_fail(error,
                      "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
                      "to boot the kernel directly, or take ovmf");
+        return false;
+    }
+    if (options->flash && !options->firmware) {
+        options_fail(error, "--flash without firmware: a kernel that is booted directly has none; give --firmware too");
         return false;
     }
     return true;

@@ -17,6 +17,8 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <ringd/kvm_mmio2.h>
+
 #include "vmm/boot.h"
 #include "vmm/firmware.h"
 #include "vmm/flash.h"
@@ -110,6 +112,17 @@ static int save_chips(const struct vm *vm, struct chips *chips)
             return complain("KVM_GET_IRQCHIP", -errno);
     }
     return ioctl(vm->fd, KVM_GET_PIT2, &chips->pit) < 0 ? complain("KVM_GET_PIT2", -errno) : 0;
+}
+
+static int open_remote(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    uint64_t wait_ns = (uint64_t)run->options->device_model_wait_ms * 1000000;
+    /* The guest's writes need not pass through this process where KVM can give the daemon a ring that outlives it. */
+    int offered = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, RINGD_KVM_CAP_COALESCED_MMIO2);
+    bool direct =
+        ringd_backend(vm->ringd) == RINGD_BACKEND_MMIO2 && offered > 0 && (offered & RINGD_KVM_MMIO2_SHARED_RING);
+    return remote_open(&run->machine.remote, run->options->device_model, wait_ns, direct ? vm->fd : -1, vm->loop);
 }
 
 static int create_memory(struct run *run)
@@ -408,7 +421,7 @@ static int make(struct run *run)
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
     if (!ret && run->options->device_model)
-        ret = remote_open(&run->machine.remote, run->options->device_model, vm->loop);
+        ret = open_remote(run);
     ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, &run->flash);
     return ret ? ret : start(run);
 }

@@ -172,6 +172,9 @@ static void ring_options(void **state)
     assert_int_equal(good(&line, "--ring-thread cpu=1")->ring_priority, 0);
     assert_int_equal(good(&line, "--post rtc-data")->post, OPTION_POST_RTC_DATA);
     assert_int_equal(good(&line, "--coalesce off")->coalesce, RINGD_BACKEND_OFF);
+    assert_int_equal(good(&line, "--coalesce off")->device_model_wait_ms, 10000);
+    assert_int_equal(good(&line, "--device-model unix:/x --device-model-wait 250")->device_model_wait_ms, 250);
+    assert_string_equal(line.options.device_model, "unix:/x");
     assert_null(good(&line, "--stats table")->stats_path);
     assert_int_equal(line.options.stats, OPTION_STATS_TABLE);
 }
@@ -243,6 +246,10 @@ static const struct {
     {"--rtc base=2026-02-30", "--rtc base '2026-02-30': no such day and time from 1970 to 2199"},
     {"--rtc clock=rt", "--rtc clock 'rt': not one of host, vm"},
     {"--rtc lost-ticks=slow", "--rtc lost-ticks 'slow': not one of discard, slew; did you mean 'slew'?"},
+    {"--device-model /run/ringd.sock", "--device-model '/run/ringd.sock': not unix:PATH"},
+    {"--device-model unix:", "--device-model 'unix:': no path after unix:"},
+    {"--device-model-wait 0", "--device-model-wait '0': not a number of milliseconds from 1 to 86400000"},
+    {"--device-model-wait 86400001", "--device-model-wait '86400001': not a number of milliseconds from 1 to 86400000"},
     {"--coalesce memfd", "--coalesce 'memfd': not one of auto, mmio2, v1, off"},
     {"--coalesce v2", "--coalesce 'v2': not one of auto, mmio2, v1, off; did you mean 'v1'?"},
     {"--max-replay-latency 19", "--max-replay-latency '19': not a number of microseconds from 20 to 1000000"},
