@@ -44,6 +44,7 @@ class Guest:
         self.command = [os.path.join(build, 'ringvmm'), 'run', '--memory', '%dM' % MEMORY_MIB, '--kernel',
                         os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append', CMDLINE, *options]
         self.cpus = int(options[options.index('--cpus') + 1]) if '--cpus' in options else 1
+        self.machine = options[options.index('--machine') + 1] if '--machine' in options else 'i440fx'
         self.began = time.monotonic()
         # pylint: disable=consider-using-with
         self.process = subprocess.Popen(self.command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -112,7 +113,12 @@ def check_acpi(guest, pm_base):
         wanted = '%04x-%04x : %s' % (first, last, wanted)
         check('the ports ' + wanted, ports, wanted in ports)
     identity = guest.ask('cat /sys/class/dmi/id/sys_vendor /sys/class/dmi/id/product_name').split()
-    check('SMBIOS', identity, identity == ['ringvmm', 'i440fx'])
+    check('SMBIOS', identity, identity == ['ringvmm', guest.machine])
+    if guest.machine == 'q35':
+        check('MMCONFIG', tables, 'MCFG' in tables)
+        memory = guest.ask('grep ECAM /proc/iomem')
+        check('MMCONFIG where it is', memory, 'e0000000-efffffff : PCI ECAM 0000 [bus 00-ff]' in memory)
+        check('the ports of GPE0', ports, '%04x-%04x : ACPI GPE0_BLK' % (pm_base + 0x20, pm_base + 0x2f) in ports)
 
 
 def check_direct(guest, blob):
@@ -134,8 +140,8 @@ def check_guest(guest, blob, pm_base):
     check('the clock source', source, source == 'kvm-clock')
     clock, before = int(guest.ask('cat /sys/class/rtc/rtc0/since_epoch')), time.time()
     check('the clock in seconds from the host\'s', clock - before, abs(clock - before) < 10 * SLOW)
-    devices = guest.ask('ls /sys/bus/pci/devices').split()
-    check('PCI devices', devices, devices == ['0000:00:00.0', '0000:00:01.0', '0000:00:01.3'])
+    bridge = guest.ask('cat /sys/bus/pci/devices/0000:00:00.0/device')
+    check('the host bridge', bridge, bridge == ('0x29c0' if guest.machine == 'q35' else '0x1237'))
     troubles = guest.ask('dmesg | grep -E "WARNING:|BUG:|Oops|Call Trace"')
     check('no trouble in the log', troubles, troubles == '')
     troubles = [line for line in guest.ask('dmesg -r | grep -E "^<[0-4]>" | grep -iE "acpi|pci|pnp|dmi|rsdp|ioapic"').splitlines()
@@ -186,9 +192,9 @@ def by_firmware(guest, blob):
 
 def runs_of(what, build):
     if what == 'ovmf':
-        return [(by_firmware, 'vmlinuz', '--firmware', os.path.join(build, 'linux-guest', 'OVMF.fd'), '--no-reboot')]
+        return [(by_firmware, 'vmlinuz', '--firmware', 'ovmf', '--no-reboot')]
     runs = [(reboot_and_power_off, 'vmlinuz', '--coalesce', 'mmio2'),
-            (reboot_ends, 'vmlinuz', '--coalesce', 'v1', '--cpus', '2', '--no-reboot')]
+            (reboot_ends, 'vmlinuz', '--machine', 'q35', '--coalesce', 'v1', '--cpus', '2', '--no-reboot')]
     if os.path.exists(os.path.join(build, 'linux-guest', 'vmlinux')):
         runs.append((power_off, 'vmlinux', '--coalesce', 'mmio2'))
     return runs
