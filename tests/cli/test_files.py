@@ -312,6 +312,14 @@ class Tables(Case):
         self.assertEqual(anchor[24:28], bytes([32, 0, 0, 0]))
         self.assertIn(b"ACPI0007", self.read("tables/ssdt.dat"))
 
+    def test_dump_q35(self):
+        """--dump-tables of a q35: MMCONFIG has a table, and the names are the machine's"""
+        result = self.run_it("run", "--dump-tables", "tables", "--machine", "q35", env=harness.without_kvm())
+        self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+        self.assertIn("mcfg.dat", os.listdir("tables"))
+        self.assertIn(b"Q35", self.read("tables/dsdt.dat")[16:24])
+        self.assertIn(b"q35\0", self.read("tables/smbios.dat"))
+
     def test_dump_again(self):
         """--dump-tables overwrites what it wrote before, and leaves other files alone"""
         os.mkdir("tables")
