@@ -155,6 +155,10 @@ unsigned machine_rows(const struct ringd_region *region);
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
 
+/* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
+ * no lock held. */
+bool machine_power_button(struct machine *machine);
+
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);
 

@@ -86,4 +86,5 @@ const struct machine_type machine_i440fx = {
     .part_count = sizeof(parts) / sizeof(parts[0]),
     .connect = connect,
     .pirq_of = pirq_of,
+    .power_button = piix4_pm_power_button,
 };

@@ -41,6 +41,8 @@ struct machine_type {
     unsigned part_count;
     int (*connect)(struct machine *machine);          /* functions to devices, which are all there now */
     unsigned (*pirq_of)(uint8_t devfn, unsigned pin); /* which PCI line a function's pin, 0 to 3, is wired to */
+    /* The power button, for ringd_call() on the device "pm": `heard` is a bool, whether the guest listens. */
+    void (*power_button)(void *pm, void *heard);
 };
 
 extern const struct machine_type machine_i440fx, machine_q35;

@@ -193,6 +193,16 @@ size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
     return input.taken;
 }
 
+/* ---- the power button ---- */
+
+bool machine_power_button(struct machine *machine)
+{
+    struct ringd_dev *pm = machine_find(machine, "pm");
+    bool heard = false;
+    ringd_call(pm, machine->type->power_button, &heard);
+    return heard;
+}
+
 /* ---- the tables ---- */
 
 static const void *configure_fw_cfg(struct machine *machine, union machine_config *config)

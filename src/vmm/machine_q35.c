@@ -48,4 +48,5 @@ const struct machine_type machine_q35 = {
     .part_count = sizeof(parts) / sizeof(parts[0]),
     .connect = connect,
     .pirq_of = pirq_of,
+    .power_button = ich9_pm_power_button,
 };

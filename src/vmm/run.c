@@ -48,6 +48,7 @@ struct run {
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
+    bool asked; /* the guest has been asked to power off */
     char backend_reason[160];
     struct cycles_base base;
     FILE *stats;
@@ -251,6 +252,16 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     finish(run, VM_END_SIGNAL);
 }
 
+/* The power button; the end itself when nobody listens, or when the guest has been asked before. */
+static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct run *run = watcher->data;
+    if (run->asked || !machine_power_button(&run->machine))
+        on_signal(loop, watcher, events);
+    else
+        run->asked = true;
+}
+
 static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     (void)loop;
@@ -359,7 +370,7 @@ static int make(struct run *run)
     ev_timer_init(&run->nvram_timer, on_nvram_timer, NVRAM_DELAY_S, 0.);
     run->nvram_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
-    watch_signal(run, &run->terminate, SIGTERM, on_signal);
+    watch_signal(run, &run->terminate, SIGTERM, on_terminate);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
     watch_signal(run, &run->resume, SIGCONT, on_resume);
 
