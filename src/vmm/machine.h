@@ -143,6 +143,8 @@ struct machine {
 
 /* Makes it safe to destroy. */
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
+/* Where RAM below 4 GiB ends at the latest on the machine that the options name, for memory_create(). */
+uint64_t machine_low_limit(const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
 int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon);

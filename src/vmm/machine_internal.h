@@ -36,6 +36,7 @@ struct machine_part {
 
 /* A kind of machine: what it has beside the ISA devices that all have. */
 struct machine_type {
+    uint64_t low_limit; /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
     int (*add_functions)(struct machine *machine); /* the chip set's, before any device */
     const struct machine_part *parts;              /* among them the PCI host, "pci" */
     unsigned part_count;

@@ -292,11 +292,21 @@ static int add_by_option(struct machine *machine)
     return ret;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
+static const struct machine_type *type_of(const struct run_options *options)
 {
     static const struct machine_type *const types[] = {
         [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
-    const struct machine_type *type = machine->type = types[machine->options->machine];
+    return types[options->machine];
+}
+
+uint64_t machine_low_limit(const struct run_options *options)
+{
+    return type_of(options)->low_limit;
+}
+
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon)
+{
+    const struct machine_type *type = machine->type = type_of(machine->options);
     machine->serial = serial;
     machine->debugcon = debugcon;
     machine->pci_sink = (struct pci_sink){.ctx = machine,

@@ -10,8 +10,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_LOW_LIMIT    0xc0000000u /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
-#define MEMORY_HIGH         0x100000000u
+#define MEMORY_HIGH         0x100000000u /* RAM that has no place below the BARs, APICs and ROM begins here */
 #define MEMORY_PAM_START    0xc0000u
 #define MEMORY_PAM_SEGMENTS 13u
 
@@ -33,10 +32,10 @@ struct memory {
 };
 
 /*
- * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over.
- * Returns 0 or -errno: -ENOMEM when the host does not have that much.
+ * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over. RAM below 4
+ * GiB ends at `low_limit` at the latest. Returns 0 or -errno: -ENOMEM when the host does not have that much.
  */
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size);
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size);
 void memory_destroy(struct memory *memory);
 
 /* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */

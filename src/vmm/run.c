@@ -125,7 +125,7 @@ static int create_memory(struct run *run)
     int ret = firmware_load(run->options->firmware, &rom, &rom_size);
     if (ret)
         return ret;
-    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, rom, rom_size);
+    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, machine_low_limit(run->options), rom, rom_size);
     if (ret)
         fprintf(stderr, "ringvmm: --memory %lluM: %s\n", (unsigned long long)(bytes >> 20), strerror(-ret));
     return ret;

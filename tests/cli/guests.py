@@ -117,6 +117,15 @@ def button(machine, then, acpi=True, enable=0x0100):
         out16(PM_BASE, 0x0100), out(0x402, ord("b")), then, HALT)
 
 
+# Ends with CMOS byte 35h as debug exit: the RAM from 16 MiB to the end of what is below 4 GiB, in 16 MiB.
+LOW_RAM = image(bytes([
+    0xB0, 0x35,  # mov al, 35h
+    0xE6, 0x70,  # out 70h, al
+    0xE4, 0x71,  # in al, 71h
+    0xBA, 0x01, 0x05,  # mov dx, 501h
+    0xEE,  # out dx, al
+]), HALT)
+
 ENDLESS = image(LOOP)
 HALTED = image(HALT)
 

@@ -30,6 +30,16 @@ class Status(Case):
                 result = self.run_guest(guests.debug_exit(value), *QUIET, "--teardown", teardown)
                 self.assertEqual((result.status, result.out, result.err), ((value << 1 | 1) & 255, "", ""))
 
+    def test_low_memory(self):
+        """RAM below 4 GiB leaves room for windows, on q35 for configuration space too"""
+        for machine, size, end in (("i440fx", "2G", 0x80), ("i440fx", "4G", 0xC0), ("q35", "1G", 0x40),
+                                   ("q35", "3G", 0x80)):
+            with self.subTest(machine=machine, size=size):
+                result = self.run_guest(guests.LOW_RAM, *QUIET, "--machine", machine, "--memory", size)
+                if "ask for less" in result.err:
+                    self.skipTest("this host has less than " + size)
+                self.assertEqual((result.status, result.err), (((end - 1) << 1 | 1) & 255, ""))
+
     def test_no_reboot(self):
         """a reset under --no-reboot: 0"""
         for teardown in TEARDOWNS:
