@@ -139,6 +139,7 @@ static void check(struct machine *m)
 {
     for (unsigned i = 0; i < FUNCTIONS; i++)
         check_function(m, i);
+    check_msix(m);
     require(!memcmp(m->pam, &m->functions[0]->config[m->q35 ? Q35_MCH_PAM : I440FX_PAM], 7));
     require(!memcmp(m->route, &m->functions[1]->config[PIRQ_A], 4));
     require(!m->q35 || !memcmp(m->route + 4, &m->functions[1]->config[PIRQ_E], 4));
@@ -162,6 +163,8 @@ static void access_region(struct fake_env *fake, struct input *in, bool write)
     if (!(fake->device->regions[region].widths & width)) /* one that is too narrow is passed on */
         width = fake->device->regions[region].widths & 1 ? 1 : 2;
     uint64_t offset = (where >> 4) % (size - width + 1);
+    if (where >> 15) /* where registers are: near the start, aligned */
+        offset = offset % 128 / width * width;
     if (size > 4096) /* configuration space in memory: a function's first registers, most often */
         offset = ((take(in, 1) << 12) + offset % 4096) % (size - width + 1);
     uint64_t mask = UINT64_MAX >> (64 - 8 * width);
