@@ -51,6 +51,11 @@ void chardev_write(struct chardev *chardev, const uint8_t *data, size_t len)
     (void)len;
 }
 
+void chardev_input_ready(struct chardev *chardev)
+{
+    (void)chardev;
+}
+
 struct remote_proxy *remote_add(struct remote *remote, const struct ringd_device_ops *model, uint64_t base, int irq_fd)
 {
     (void)remote;
@@ -175,13 +180,6 @@ static unsigned pirq_of(uint8_t devfn, unsigned pin)
 
 static const struct machine_type type = {.pirq_of = pirq_of};
 
-static const void *configure_pci(struct machine *machine, union machine_config *config)
-{
-    config->pci_host = (struct pci_host_config){
-        .slots = machine->pci_slots, .count = machine->function_count, .sink = &machine->pci_sink};
-    return &config->pci_host;
-}
-
 static void make_functions(void)
 {
     static const struct pci_register pin = {PCI_INTERRUPT_PIN, 1, 1, 0, 0};
@@ -201,8 +199,11 @@ static void make_functions(void)
 
 static void make_devices(void)
 {
-    static const struct machine_part part = {
-        .label = "pci", .ops = &pci_host_ops, .base = PCI_HOST_BASE, .irqs = {-1, -1}, .configure = configure_pci};
+    static const struct machine_part part = {.label = "pci",
+                                             .ops = &pci_host_ops,
+                                             .base = PCI_HOST_BASE,
+                                             .irqs = {-1, -1},
+                                             .configure = machine_configure_pci};
     assert_int_equal(machine_add(&w.machine, &part, &w.pci), 0);
     assert_int_equal(machine_add_messages(w.function, VECTORS, 1), 0);
     assert_int_equal(machine_add_messages(w.other_function, VECTORS, PCI_BARS), 0);
@@ -215,9 +216,8 @@ static void make_devices(void)
     assert_int_equal(machine_add_range(w.other_function, 4, 0, w.other, GADGET_HIGH), 0);
 }
 
-static int setup(void **state)
+static int setup_vm(const struct run_options *with)
 {
-    (void)state;
     memset(&w, 0, sizeof(w));
     requests = 0;
     guest_create_with_chips(&w.guest, 1);
@@ -228,7 +228,15 @@ static int setup(void **state)
     const struct ringd_config config = {
         .backend = RINGD_BACKEND_OFF, .vm_fd = w.guest.vm, .vcpu_fd = w.guest.vcpus[0].fd, .cpu = -1};
     assert_int_equal(ringd_create(&config, &w.vm.ringd), 0);
-    machine_init(&w.machine, &w.vm, &options);
+    w.vm.vcpu_count = 1;
+    machine_init(&w.machine, &w.vm, with);
+    return 0;
+}
+
+static int setup(void **state)
+{
+    (void)state;
+    setup_vm(&options);
     w.machine.type = &type;
     w.machine.pci_sink = (struct pci_sink){
         .ctx = &w.machine, .decode_changed = machine_decode_changed, .interrupts_changed = machine_interrupts_changed};
@@ -641,6 +649,107 @@ static void what_is_fixed_stays(void **state)
     assert_at(RINGD_PIO, PORTS_AT, w.gadget, GADGET_PORTS);
 }
 
+/* ---- whole machines ---- */
+
+static void pins_are_wired_as_on_the_boards(void **state)
+{
+    static const struct {
+        const struct machine_type *type;
+        uint8_t slot;
+        unsigned pin, pirq;
+    } pins[] = {
+        {&machine_i440fx, 1, 0, 0}, {&machine_i440fx, 1, 3, 3}, {&machine_i440fx, 2, 0, 1}, {&machine_i440fx, 4, 1, 0},
+        {&machine_q35, 0, 0, 4},    {&machine_q35, 2, 0, 6},    {&machine_q35, 3, 1, 4},    {&machine_q35, 24, 1, 5},
+        {&machine_q35, 25, 0, 0},   {&machine_q35, 31, 3, 3},
+    };
+    (void)state;
+    for (unsigned i = 0; i < sizeof(pins) / sizeof(pins[0]); i++)
+        assert_int_equal(pins[i].type->pirq_of(PCI_FUNCTION_DEVFN(pins[i].slot, 0), pins[i].pin), pins[i].pirq);
+}
+
+static const struct run_options q35_options = {
+    .machine = OPTION_MACHINE_Q35, .serial = "null", .debugcon_port = 0x402, .debug_exit_port = -1};
+
+static int setup_q35(void **state)
+{
+    (void)state;
+    setup_vm(&q35_options);
+    assert_int_equal(machine_create(&w.machine, NULL, NULL), 0);
+    return 0;
+}
+
+/* As a vCPU's exit. Nobody there: ones. */
+static uint64_t access_at(enum ringd_space space, uint64_t addr, unsigned width, bool write, uint64_t value)
+{
+    struct bus_range range;
+    if (!bus_find(&w.vm.bus, space, addr, &range))
+        return UINT64_MAX;
+    if (write)
+        ringd_write(range.dev, range.region, addr - range.first, width, value);
+    else
+        value = ringd_read(range.dev, range.region, addr - range.first, width);
+    carry_out();
+    return value;
+}
+
+static void out(uint16_t port, unsigned width, uint32_t value)
+{
+    access_at(RINGD_PIO, port, width, true, value);
+}
+
+static uint64_t in(uint16_t port, unsigned width)
+{
+    return access_at(RINGD_PIO, port, width, false, 0);
+}
+
+static void place_memory_space(uint32_t base)
+{
+    out(0xcf8, 4, 0x80000000u | Q35_MCH_DEVFN << 8 | Q35_MCH_PCIEXBAR);
+    out(0xcfc, 4, base | 1);
+}
+
+static void config_space_moves_itself(void **state)
+{
+    const uint64_t lpc = ICH9_LPC_DEVFN << 12;
+    (void)state;
+    assert_int_equal(access_at(RINGD_MMIO, 0xb0000000 + lpc, 4, false, 0), UINT64_MAX);
+    place_memory_space(0xb0000000);
+    assert_int_equal(access_at(RINGD_MMIO, 0xb0000000 + lpc, 4, false, 0), 0x29188086);
+    access_at(RINGD_MMIO, 0xb0000000 + Q35_MCH_PCIEXBAR, 4, true, 0xe0000001); /* by itself */
+    assert_int_equal(access_at(RINGD_MMIO, 0xb0000000 + lpc, 4, false, 0), UINT64_MAX);
+    assert_int_equal(access_at(RINGD_MMIO, 0xe0000000 + lpc, 4, false, 0), 0x29188086);
+    assert_int_equal(access_at(RINGD_MMIO, 0xe0000000 + (2 << 15), 4, false, 0), UINT32_MAX); /* no such function */
+    assert_int_equal(access_at(RINGD_MMIO, 0xe0100000, 4, false, 0), UINT64_MAX);             /* no such bus */
+    access_at(RINGD_MMIO, 0xe0000000 + lpc + 0x68, 1, true, 0x0a);
+    assert_int_equal(w.vm.irq.pirq_isa[4], 10);
+    assert_true(w.vm.irq.pirq_pins);
+}
+
+static void the_power_button_raises_the_sci(void **state)
+{
+    (void)state;
+    place_memory_space(0xb0000000);
+    access_at(RINGD_MMIO, 0xb0000000 + (ICH9_LPC_DEVFN << 12 | 0x40), 4, true, 0x601); /* PMBASE, ACPI_CNTL */
+    access_at(RINGD_MMIO, 0xb0000000 + (ICH9_LPC_DEVFN << 12 | 0x44), 1, true, 0x80);
+    assert_false(machine_power_button(&w.machine));
+    out(0x600, 2, 0xffff);
+    out(0xb2, 1, ICH9_PM_ACPI_ENABLE);
+    assert_false(machine_power_button(&w.machine));
+    assert_int_equal(chips_pins(&w.guest), 0);
+    out(0x602, 2, 0x0100);
+    assert_int_equal(chips_pins(&w.guest), 1u << 9); /* pressed before anybody listened */
+    out(0x600, 2, 0x0100);
+    assert_int_equal(chips_pins(&w.guest), 0);
+    assert_true(machine_power_button(&w.machine));
+    assert_int_equal(in(0x600, 2), 0x0100);
+    assert_int_equal(chips_pins(&w.guest), 1u << 9);
+    out(0x600, 2, 0x0100);
+    assert_int_equal(chips_pins(&w.guest), 0);
+    out(0x604, 2, 0x3c00);
+    assert_int_equal(requests, VM_REQUEST_POWEROFF);
+    requests = 0;
+}
+
 int main(void)
 {
 #define CASE(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
@@ -658,6 +767,9 @@ int main(void)
         CASE(a_wide_window_moves_by_halves),
         CASE(who_comes_second_waits_for_the_first_to_leave),
         CASE(what_is_fixed_stays),
+        cmocka_unit_test(pins_are_wired_as_on_the_boards),
+        cmocka_unit_test_setup_teardown(config_space_moves_itself, setup_q35, teardown),
+        cmocka_unit_test_setup_teardown(the_power_button_raises_the_sci, setup_q35, teardown),
     };
     guest_need_kvm();
     return cmocka_run_group_tests(tests, NULL, NULL);
