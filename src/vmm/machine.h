@@ -151,6 +151,8 @@ struct machine {
 
 /* Makes it safe to destroy. */
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
+/* Where RAM below 4 GiB ends at the latest on the machine that the options name, for memory_create(). */
+uint64_t machine_low_limit(const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
 int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash);
@@ -162,6 +164,10 @@ unsigned machine_rows(const struct ringd_region *region);
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
+
+/* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
+ * no lock held. */
+bool machine_power_button(struct machine *machine);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SeaBIOS with its debug console posted: each character of its log came through a ring or, that being full, by an exit.
 
-usage: test_seabios.py RINGVMM
+usage: test_seabios.py RINGVMM MACHINE
 
 Boots Debian's SeaBIOS to its last line, ends the run by SIGTERM, and holds the log against --stats json.
 RINGVMM_TEST_BACKEND=v1|mmio2 picks the back end.
@@ -35,10 +35,10 @@ def read(path):
         return file.read()
 
 
-def boot(ringvmm, scratch):
+def boot(ringvmm, machine, scratch):
     """Returns the log and the statistics."""
     log, stats = os.path.join(scratch, 'log'), os.path.join(scratch, 'stats')
-    command = [ringvmm, 'run', '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log, '--coalesce',
+    command = [ringvmm, 'run', '--machine', machine, '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log, '--coalesce',
                WANTED, '--stats', 'json:' + stats]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.monotonic() + DEADLINE_S
@@ -83,14 +83,14 @@ def check_stats(log, stats):
 
 
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     try:
         os.close(os.open('/dev/kvm', os.O_RDWR))
     except OSError as error:
         skip('/dev/kvm: %s' % error.strerror)
     with tempfile.TemporaryDirectory(prefix='ringvmm-test-') as scratch:
-        log, stats = boot(sys.argv[1], scratch)
+        log, stats = boot(sys.argv[1], sys.argv[2], scratch)
     if WANTED == 'auto' and stats['backend'] == 'off':
         skip('this host has no back end with a ring')
     check('the log begins with SeaBIOS\'s version', log.startswith(FIRST), log[:80].decode(errors='replace'))
