@@ -500,7 +500,7 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     if (options->kernel && options->firmware && strcmp(options->firmware, "seabios") == 0) {
         options_fail(error,
                      "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
-                     "to boot the kernel directly");
+                     "to boot the kernel directly, or take ovmf");
         return false;
     }
     if (options->flash && !options->firmware) {

@@ -191,6 +191,7 @@ int vcpu_state_restore(struct vcpu *vcpu)
 
 /* Intel SDM vol. 3A: CR0 and CR4 in 2.5, EFER in 2.2.1, segment types in 3.4.5.1 and 3.5. */
 #define CR0_PE   (UINT64_C(1) << 0)
+#define CR0_ET   (UINT64_C(1) << 4) /* always one */
 #define CR0_PG   (UINT64_C(1) << 31)
 #define CR4_PAE  (UINT64_C(1) << 5)
 #define EFER_LME (UINT64_C(1) << 8)
@@ -220,7 +221,7 @@ int vcpu_enter(struct vcpu *vcpu, const struct boot_entry *entry)
     sregs.tr = (struct kvm_segment){.limit = 0x67, .selector = BOOT_TSS, .type = TYPE_TSS_BUSY, .present = 1};
     sregs.gdt = (struct kvm_dtable){.base = BOOT_GDT, .limit = BOOT_GDT_SIZE - 1};
     sregs.idt = (struct kvm_dtable){0}; /* an exception is a triple fault until the kernel has a table */
-    sregs.cr0 |= CR0_PE;
+    sregs.cr0 = CR0_PE | CR0_ET;        /* at power-on the caches are off (CD, NW) */
     if (entry->long_mode) {
         sregs.cr0 |= CR0_PG;
         sregs.cr3 = BOOT_PAGE_TABLES;

@@ -189,8 +189,8 @@ def elf(machine=62, kind=2, elf_class=2, count=2, addr=0x100000, file_size=4096,
     note = struct.pack("<III4sQ", 4, 8, 18, b"Xen", entry & 0xFFFFFFFF) if pvh else b""
     data = bytearray(4096 + 4096)
     headers = 4096 - 56 * 66  # so that a file that is cut down into them has lost some
-    struct.pack_into("<4sBBBxxxxxxxxxHHIQQQIHHHHHH", data, 0, b"\x7fELF", elf_class, 1, 1, kind, machine, 1, addr, headers, 0, 0,
-                     64, 56, count, 0, 0, 0)
+    struct.pack_into("<4sBBBxxxxxxxxxHHIQQQIHHHHHH", data, 0, b"\x7fELF", elf_class, 1, 1, kind, machine, 1, addr, headers,
+                     0, 0, 64, 56, count, 0, 0, 0)
     struct.pack_into("<IIQQQQQQ", data, headers, 1, 7, 4096, addr, addr, file_size, memory_size, 4096)
     struct.pack_into("<IIQQQQQQ", data, headers + 56, 4, 4, 128, 0, 0, len(note), len(note), 4)
     data[128:128 + len(note)] = note

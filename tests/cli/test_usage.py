@@ -88,6 +88,7 @@ KERNEL = [
     (["--initrd", "firmware.bin"], ["--initrd without --kernel"]),
     (["--append", "quiet"], ["--append without --kernel"]),
     (["--kernel", "firmware.bin", "--firmware", "seabios"], ["--kernel with --firmware seabios", "leave --firmware out"]),
+    (["--kernel", "firmware.bin", "--flash", "vars"], ["--flash without firmware", "give --firmware too"]),
     (["--kernel", ""], ["--kernel needs a value"]),
     (["--kernel", "a", "--kernel", "b"], ["--kernel given twice: 'a' and 'b'"]),
 ]

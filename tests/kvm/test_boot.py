@@ -62,9 +62,10 @@ def expected_map(memory):
 
 def check_common(kind, said, boots, memory, cpus, initrd, long_mode):
     for name, wanted in [('boot', ['%x' % (i + 1) for i in range(boots)]), ('map', expected_map(memory) * boots),
-                         ('cr0-pe-pg', ['3' if long_mode else '1'] * boots), ('interrupts', ['0'] * boots),
+                         ('cr0', ['80000011' if long_mode else '11'] * boots), ('interrupts', ['0'] * boots),
                          ('cs', ['10'] * boots), ('ds', ['18'] * boots), ('ss', ['18'] * boots),
-                         ('fw_cfg-cpus', ['%x' % cpus] * boots), ('spoilt', ['0'] * boots), ('end', [''])]:
+                         ('fw_cfg-cpus', ['%x' % cpus] * boots), ('started', ['%x' % (cpus - 1)] * boots),
+                         ('spoilt', ['0'] * boots), ('end', [''])]:
         expect('%s, %s' % (kind, name), said.get(name), wanted)
     if initrd is None:
         expect('%s, module' % kind, said.get('module'), None)

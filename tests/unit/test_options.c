@@ -203,7 +203,7 @@ static const struct {
     {"--append x --initrd y", "--initrd without --kernel: there is nothing to give it to"},
     {"--append x", "--append without --kernel: there is nothing to give it to"},
     {"--kernel x --firmware seabios", "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave "
-                                      "--firmware out to boot the kernel directly"},
+                                      "--firmware out to boot the kernel directly, or take ovmf"},
     {"-n --dry-run", "--dry-run given twice"},
     {"--memory 64", "--memory '64': a size needs its unit: K, M or G, as in 64M"},
     {"--memory lots", "--memory 'lots': not a size such as 64M (a number and K, M or G)"},

@@ -17,6 +17,10 @@
 #define FW_CFG_CPUS 5
 #define BOOTS       ((volatile uint32_t *)0x10000) /* low memory that nothing else of this is in */
 #define BOOTS_MAGIC 0xb0075000u
+#define STARTED     ((volatile uint8_t *)0x600)       /* how many other CPUs have run */
+#define TRAMPOLINE  ((volatile uint8_t *)0x11000)     /* where they begin */
+#define ICR         ((volatile uint32_t *)0xfee00300) /* low word of the local APIC's interrupt command register */
+#define SVR         ((volatile uint32_t *)0xfee000f0) /* bit 8 switches the APIC on */
 
 void payload_main(uint64_t first, uint64_t second);
 
@@ -114,7 +118,7 @@ static void show_processor(void)
     __asm__ volatile("mov %%cs, %0" : "=r"(cs));
     __asm__ volatile("mov %%ds, %0" : "=r"(ds));
     __asm__ volatile("mov %%ss, %0" : "=r"(ss));
-    show("cr0-pe-pg", (cr0 & 1) | (cr0 >> 31 & 1) << 1);
+    show("cr0", cr0);
     show("interrupts", flags >> 9 & 1);
     show("cs", cs);
     show("ds", ds);
@@ -133,10 +137,36 @@ static void show_self(void)
     show("spoilt", spoilt);
 }
 
+static void send(uint32_t command)
+{
+    *ICR = command;
+    while (*ICR & 0x1000)
+        ;
+}
+
+/* Starts all other CPUs, of which fw_cfg knows how many there are, and waits for them. */
 static void show_cpus(void)
 {
+    static const uint8_t code[] = {
+        0x31, 0xc0,                   /* xor %ax, %ax */
+        0x8e, 0xd8,                   /* mov %ax, %ds */
+        0xf0, 0xfe, 0x06, 0x00, 0x06, /* lock incb STARTED */
+        0xfa, 0xf4, 0xeb, 0xfc,       /* 1: cli; hlt; jmp 1b */
+    };
     out16(FW_CFG, FW_CFG_CPUS);
-    show("fw_cfg-cpus", (uint64_t)in8(FW_CFG + 1) | (uint64_t)in8(FW_CFG + 1) << 8);
+    unsigned cpus = in8(FW_CFG + 1);
+    cpus |= (unsigned)in8(FW_CFG + 1) << 8;
+    show("fw_cfg-cpus", cpus);
+    for (size_t i = 0; i < sizeof(code); i++)
+        TRAMPOLINE[i] = code[i];
+    *STARTED = 0;
+    *SVR = 0x1ff;
+    send(0x000c4500); /* INIT to all but this */
+    send(0x000c4611); /* start at page 0x11; twice, as the Intel SDM's algorithm has it */
+    send(0x000c4611);
+    while (*STARTED != cpus - 1)
+        ;
+    show("started", *STARTED);
 }
 
 static void stop(void)
