@@ -78,7 +78,8 @@ int boot_open(struct boot *boot, const struct run_options *options)
                    ? 0
                    : complain("--kernel", options->kernel, "no Linux bzImage; firmware takes no other kernel");
 
-    struct boot_ram ram = {.low_size = memory_low_size(options->memory_bytes)};
+    uint64_t low_limit = machine_low_limit(options);
+    struct boot_ram ram = {.low_size = options->memory_bytes < low_limit ? options->memory_bytes : low_limit};
     struct boot_entry entry;
     struct boot_error error;
     ram.high_size = options->memory_bytes - ram.low_size;

@@ -156,6 +156,8 @@ struct machine {
 
 /* Makes it safe to destroy. */
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
+/* Where RAM below 4 GiB ends at the latest on the machine that the options name, for memory_create(). */
+uint64_t machine_low_limit(const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
 int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash);
@@ -181,6 +183,10 @@ int machine_place_tables(struct machine *machine, uint64_t gpa, uint64_t *rsdp);
 /* Writes the tables of a machine with these options into files; makes no machine. Reports an error on stderr and
  * returns -errno. */
 int machine_dump_tables(const struct run_options *options);
+
+/* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
+ * no lock held. */
+bool machine_power_button(struct machine *machine);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);

@@ -38,11 +38,14 @@ struct machine_part {
 
 /* A kind of machine: what it has beside the ISA devices that all have. */
 struct machine_type {
+    uint64_t low_limit; /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
     int (*add_functions)(struct machine *machine); /* the chip set's, before any device */
     const struct machine_part *parts;              /* among them the PCI host, "pci" */
     unsigned part_count;
     int (*connect)(struct machine *machine);          /* functions to devices, which are all there now */
     unsigned (*pirq_of)(uint8_t devfn, unsigned pin); /* which PCI line a function's pin, 0 to 3, is wired to */
+    /* The power button, for ringd_call() on the device "pm": `heard` is a bool, whether the guest listens. */
+    void (*power_button)(void *pm, void *heard);
 };
 
 extern const struct machine_type machine_i440fx, machine_q35;

@@ -196,6 +196,16 @@ size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
     return input.taken;
 }
 
+/* ---- the power button ---- */
+
+bool machine_power_button(struct machine *machine)
+{
+    struct ringd_dev *pm = machine_find(machine, "pm");
+    bool heard = false;
+    ringd_call(pm, machine->type->power_button, &heard);
+    return heard;
+}
+
 /* ---- the tables ---- */
 
 static const void *configure_fw_cfg(struct machine *machine, union machine_config *config)
@@ -331,11 +341,21 @@ static int add_by_option(struct machine *machine)
     return ret;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash)
+static const struct machine_type *type_of(const struct run_options *options)
 {
     static const struct machine_type *const types[] = {
         [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
-    const struct machine_type *type = machine->type = types[machine->options->machine];
+    return types[options->machine];
+}
+
+uint64_t machine_low_limit(const struct run_options *options)
+{
+    return type_of(options)->low_limit;
+}
+
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash)
+{
+    const struct machine_type *type = machine->type = type_of(machine->options);
     machine->serial = serial;
     machine->debugcon = debugcon;
     machine->flash = flash;

@@ -46,6 +46,7 @@ void machine_make_tables(struct machine *machine)
     const struct memory *memory = &machine->vm->memory;
     struct tables_machine description;
     describe(machine->options, memory->low_size, memory->high_size, &description);
+    description.cpus = machine->vm->vcpu_count;
     tables_build(&machine->tables, &description);
 }
 
@@ -53,7 +54,8 @@ int machine_dump_tables(const struct run_options *options)
 {
     static struct tables tables; /* large, and the process has nothing else to do */
     char path[PATH_MAX];
-    uint64_t low_size = memory_low_size(options->memory_bytes);
+    uint64_t low_limit = machine_low_limit(options);
+    uint64_t low_size = options->memory_bytes < low_limit ? options->memory_bytes : low_limit;
     struct tables_machine description;
     describe(options, low_size, options->memory_bytes - low_size, &description);
     tables_build(&tables, &description);

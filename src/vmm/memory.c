@@ -109,19 +109,14 @@ static int slots_create(struct memory *memory)
     return ret ? ret : apply_pam(memory);
 }
 
-uint64_t memory_low_size(uint64_t size)
-{
-    return size < MEMORY_LOW_LIMIT ? size : MEMORY_LOW_LIMIT;
-}
-
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size)
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size)
 {
     memset(memory, 0, sizeof(*memory));
     pthread_mutex_init(&memory->pam_lock, NULL);
     memory->vm_fd = vm_fd;
     memory->memfd = -1;
     memory->size = size;
-    memory->low_size = memory_low_size(size);
+    memory->low_size = size < low_limit ? size : low_limit;
     memory->high_size = size - memory->low_size;
     memory->rom = rom;
     memory->rom_size = rom_size;

@@ -11,9 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_LOW_LIMIT    0xc0000000u /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
-#define MEMORY_HIGH         0x100000000u
-#define MEMORY_VGA          0xa0000u /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
+#define MEMORY_LOW_LIMIT    0xc0000000u  /* RAM below 4 GiB ends here at the latest, on any machine */
+#define MEMORY_HIGH         0x100000000u /* RAM that has no place below the BARs, APICs and ROM begins here */
+#define MEMORY_VGA          0xa0000u     /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
 #define MEMORY_PAM_START    0xc0000u
 #define MEMORY_PAM_SEGMENTS 13u
 
@@ -36,15 +36,12 @@ struct memory {
     unsigned pam_slots;               /* under pam_lock: memory slots that they take */
 };
 
-/* How much of `size` bytes of RAM lies below 4 GiB; the rest is above. */
-uint64_t memory_low_size(uint64_t size);
-
 /*
  * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over; NULL and 0: no
- * ROM.
+ * ROM. RAM below 4 GiB ends at `low_limit` at the latest.
  * Returns 0 or -errno: -ENOMEM when the host does not have that much.
  */
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size);
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size);
 void memory_destroy(struct memory *memory);
 
 /* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */

@@ -13,8 +13,9 @@
  *   1                `ringvmm doctor`: ringvmm cannot run on this host
  *   2                bad command line, file or host; the guest has not run. Or standard output could not be written
  *   4                the machine failed while the guest ran: KVM could not go on with it, or a triple fault under
- * --no-reboot (value << 1) | 1 the guest wrote value to the --debug-exit port; the low 8 bits count 130, 143 ended by
- * SIGINT or SIGTERM (128 + the signal's number)
+ *                    --no-reboot
+ *   (value << 1) | 1 the guest wrote value to the --debug-exit port; the low 8 bits count
+ *   130, 143         ended by SIGINT or SIGTERM (128 + the signal's number)
  */
 #ifndef RINGVMM_VMM_OPTIONS_H
 #define RINGVMM_VMM_OPTIONS_H

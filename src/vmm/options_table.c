@@ -291,7 +291,7 @@ static const struct option_row run_rows[] = {
      .type = OPTION_CUSTOM,
      .argument = "unix:PATH",
      .set = set_device_model,
-     .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
+     .help = "real-time clock and PCI host bridge (i440fx only) are in the daemon ringd that listens there"},
     {.name = "device-model-wait",
      .type = OPTION_NUMBER,
      .argument = "MS",
@@ -381,7 +381,8 @@ static const char run_epilogue[] = "\n"
                                    "  2          bad option, file or host: the guest has not run\n"
                                    "  4          the machine failed; with --no-reboot also a triple fault\n"
                                    "  odd        (value << 1) | 1 after a debug exit\n"
-                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM\n"
+                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM; a guest that listens to the\n"
+                                   "             power button hears of the first SIGTERM, the second one ends it\n"
                                    "\n"
                                    "Examples:\n"
                                    "  See SeaBIOS come up, its log and the serial line on this terminal:\n"
@@ -424,7 +425,7 @@ const struct port_claim options_fixed_ports[] = {
     {0x3f8, 0x3ff, "COM1"},
     {0x4d0, 0x4d1, "the PICs' edge/level registers"},
     {0x510, 0x51b, "fw_cfg"},
-    {0x600, 0x63f, "ACPI power management"}, /* the guest places it; this is SeaBIOS's choice */
+    {0x600, 0x67f, "ACPI power management"}, /* the guest places it; this is SeaBIOS's choice. i440fx: half of it */
     {0xcf8, 0xcff, "PCI configuration"},
 };
 const unsigned options_fixed_port_count = sizeof(options_fixed_ports) / sizeof(options_fixed_ports[0]);

@@ -55,6 +55,7 @@ struct run {
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
+    bool asked; /* the guest has been asked to power off */
     char backend_reason[160];
     struct cycles_base base;
     FILE *stats;
@@ -142,7 +143,7 @@ static int create_memory(struct run *run)
     int ret = boot_is_direct(&run->boot) ? 0 : firmware_load(run->options->firmware, &rom, &rom_size);
     if (ret)
         return ret;
-    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, rom, rom_size);
+    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, machine_low_limit(run->options), rom, rom_size);
     if (ret)
         fprintf(stderr, "ringvmm: --memory %lluM: %s\n", (unsigned long long)(bytes >> 20), strerror(-ret));
     return ret;
@@ -267,6 +268,16 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     struct run *run = watcher->data;
     run->signal = watcher->signum;
     finish(run, VM_END_SIGNAL);
+}
+
+/* The power button; the end itself when nobody listens, or when the guest has been asked before. */
+static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct run *run = watcher->data;
+    if (run->asked || !machine_power_button(&run->machine))
+        on_signal(loop, watcher, events);
+    else
+        run->asked = true;
 }
 
 static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -402,7 +413,7 @@ static int make(struct run *run)
     ev_timer_init(&run->flash_timer, on_flash_timer, FLASH_DELAY_S, 0.);
     run->flash_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
-    watch_signal(run, &run->terminate, SIGTERM, on_signal);
+    watch_signal(run, &run->terminate, SIGTERM, on_terminate);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
     watch_signal(run, &run->resume, SIGCONT, on_resume);
 

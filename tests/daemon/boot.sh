@@ -120,3 +120,49 @@ grep -q 'daemon-failures=[1-9]' "$directory/stats" || {
 	exit 1
 }
 echo "$kills kills"
+
+# On the other machine: the same log with the daemon and without, and the clock is there alone.
+boot_q35() {
+	rm -f "$directory/here" "$directory/there" "$directory/stats" "$directory/socket"
+	start_guest "$directory/here" --machine q35
+	tries=0
+	until last_line "$directory/here"; do
+		tries=$((tries + 1))
+		[ $tries -lt 600 ] || give_up here "$directory/here"
+		sleep 0.1
+	done
+	end_guest
+
+	start_daemon
+	until [ -S "$directory/socket" ]; do sleep 0.02; done
+	sleep 0.1
+	start_guest "$directory/there" --machine q35 --device-model "unix:$directory/socket" \
+		--stats "table:$directory/stats"
+	tries=0 kills=0
+	until last_line "$directory/there"; do
+		tries=$((tries + 1))
+		[ $tries -lt 1200 ] || give_up "with the daemon" "$directory/there"
+		sleep 0.05
+		if [ $kills -lt 20 ]; then
+			kill -9 "$daemon_pid"
+			wait "$daemon_pid" 2>/dev/null || :
+			start_daemon
+			kills=$((kills + 1))
+		fi
+	done
+	end_guest
+	kill -9 "$daemon_pid"
+	wait "$daemon_pid" 2>/dev/null || :
+	daemon_pid=''
+	cmp "$directory/here" "$directory/there"
+	grep -o 'daemon-[a-z]*=[0-9]*' "$directory/stats" | sort -u
+	if grep -q 'daemon-failures=[1-9]' "$directory/stats"; then
+		exit 1
+	fi
+	grep -q 'daemon-returns=[1-9]' "$directory/stats"
+	there=$(grep -c 'daemon-returns=' "$directory/stats")
+	[ "$there" = 1 ] || { echo "$there models in the daemon, not the clock alone"; exit 1; }
+	echo "q35: $kills kills"
+}
+
+boot_q35

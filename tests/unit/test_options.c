@@ -218,7 +218,7 @@ static const struct {
     {"--memory 512K", "--memory '512K': not from 1M to 65536G"},
     {"--memory 65537G", "--memory '65537G': not from 1M to 65536G"},
     {"--memory 99999999999999999999G", "--memory '99999999999999999999G': not from 1M to 65536G"},
-    {"--machine pc", "--machine 'pc': not one of i440fx, q35"},
+    {"--machine q36", "--machine 'q36': not one of i440fx, q35; did you mean 'q35'?"},
     {"--firmware=", "--firmware needs a value: --firmware FILE|seabios|ovmf"},
     {"--firmware --cpus 2", "--firmware needs a value: --firmware FILE|seabios|ovmf"},
     {"--cpus", "--cpus needs a value: --cpus N"},
