@@ -8,14 +8,14 @@ shift 4
 base=${output%.c}
 rm -f "$base.aml"
 "$@" -E -P -undef -nostdinc -x c -I"$(dirname "$input")" "$input" -o "$base.asl"
-"$iasl" -vs -we -p "$base" "$base.asl" >"$base.log" 2>&1 && [ -s "$base.aml" ] || {
+if ! "$iasl" -vs -we -p "$base" "$base.asl" >"$base.log" 2>&1 || ! [ -s "$base.aml" ]; then
 	cat "$base.log" >&2
 	exit 1
-}
+fi
 {
 	echo '/* Made by compile.sh. */'
 	echo '#include "vmm/acpi_internal.h"'
-	echo "const unsigned char $name[] = {"
+	echo "const unsigned char ${name}[] = {"
 	od -An -v -tx1 "$base.aml" | sed 's/ \([0-9a-f][0-9a-f]\)/0x\1,/g'
 	echo '};'
 	echo "const unsigned int ${name}_size = sizeof($name);"
