@@ -50,7 +50,8 @@ static void test_what_is_no_disk(void **state)
     must_refuse(f, &(struct block_config){.path = f->dir, .readonly = true}, -EINVAL, "is a directory");
     must_refuse(f, &(struct block_config){.path = f->dir}, -EISDIR, "Is a directory");
     must_refuse(f, &(struct block_config){.path = "/dev/null"}, -EINVAL, "a disk is a file or a block device");
-    must_refuse(f, &(struct block_config){.path = "/proc/self/exe"}, -ETXTBSY, "make the disk read-only");
+    if (!getenv("RINGVMM_VALGRIND")) /* the program that runs is valgrind's then */
+        must_refuse(f, &(struct block_config){.path = "/proc/self/exe"}, -ETXTBSY, "make the disk read-only");
 }
 
 static void test_sectors(void **state)
@@ -255,7 +256,7 @@ static bool mount_small(struct fixture *f)
     } else if (unshare(CLONE_NEWNS | CLONE_NEWUSER) || !write_text("/proc/self/uid_map", map)) {
         return false;
     }
-    return mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0 &&
+    return mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) == 0 &&
            mount("small", f->dir, "tmpfs", 0, "size=1m,mode=700") == 0;
 }
 
@@ -327,7 +328,7 @@ static void test_block_device(void **state)
     char name[32];
     int loop = attach(f, name, sizeof(name), false);
     struct block_config config = {.path = name, .discard = true, .aio = f->aio};
-    uint8_t *data = malloc(IMAGE_BYTES), *expected = malloc(IMAGE_BYTES);
+    uint8_t *data = calloc(1, IMAGE_BYTES), *expected = malloc(IMAGE_BYTES);
     struct stat info;
 
     if (loop < 0) {
