@@ -168,7 +168,7 @@ static int open_file(struct block *block, const struct complaint *about)
                             strerror(err));
         return complain(about, err, "%s", strerror(err));
     }
-    /* io_uring would hand out EAGAIN for ever. */
+    /* Where a file system cannot do without waiting, io_uring would hand out EAGAIN for ever. */
     if (fcntl(block->fd, F_SETFL, 0) < 0)
         return complain(about, errno, "%s", strerror(errno));
     return 0;
