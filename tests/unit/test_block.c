@@ -380,7 +380,6 @@ static void test_close_with_requests_under_way(void **state)
 static void test_bad_requests(void **state)
 {
     struct fixture *f = *state;
-    static uint8_t data[8192];
     const struct {
         enum block_op op;
         uint64_t offset, bytes, iov_bytes;
@@ -407,12 +406,13 @@ static void test_bad_requests(void **state)
         {(enum block_op)99, 0, 512, 512, -EINVAL},
     };
     struct io ios[sizeof(cases) / sizeof(cases[0])];
+    static uint8_t data[sizeof(cases) / sizeof(cases[0])][512]; /* requests under way share no memory */
 
     must_open(f);
     if (!block_discards(f->block))
         skip();
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-        io_init(&ios[i], cases[i].op, cases[i].offset, data, cases[i].bytes);
+        io_init(&ios[i], cases[i].op, cases[i].offset, data[i], cases[i].bytes);
         ios[i].iov.iov_len = cases[i].iov_bytes;
         ios[i].request.next = i + 1 < sizeof(cases) / sizeof(cases[0]) ? &ios[i + 1].request : NULL;
     }
