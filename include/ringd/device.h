@@ -79,6 +79,10 @@ struct ringd_env_ops {
     /* Guest memory. 0, or -EFAULT when any byte of [gpa, gpa + len) is not RAM (then nothing was copied). */
     int (*mem_read)(const struct ringd_env *env, uint64_t gpa, void *buf, size_t len);
     int (*mem_write)(const struct ringd_env *env, uint64_t gpa, const void *buf, size_t len);
+    /* Where [gpa, gpa + len) of guest memory is in ours; NULL when it is not RAM in one piece, or cannot be reached
+     * that way. Stays valid as long as the model does. vCPUs use that memory at the same time: what is read once may
+     * have changed by the next look, and what both sides wait for needs atomic accesses. */
+    void *(*mem_map)(const struct ringd_env *env, uint64_t gpa, size_t len);
     /* Characters that leave the machine. Never blocks; what cannot be kept is dropped and counted by the receiver. */
     void (*output)(const struct ringd_env *env, const uint8_t *data, size_t len);
     /* Something the machine has to act on. Returns at once; it happens after the model's operation has returned. */

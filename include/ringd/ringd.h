@@ -142,6 +142,7 @@ struct ringd_wiring {
     void (*irq_set)(void *ctx, unsigned line, bool level);
     int (*mem_read)(void *ctx, uint64_t gpa, void *buf, size_t len); /* NULL: no guest memory, -EFAULT */
     int (*mem_write)(void *ctx, uint64_t gpa, const void *buf, size_t len);
+    void *(*mem_map)(void *ctx, uint64_t gpa, size_t len); /* as in device.h; NULL: no memory can be reached that way */
     void (*output)(void *ctx, const uint8_t *data, size_t len);              /* NULL: dropped */
     void (*event)(void *ctx, enum ringd_event event, uint64_t value);        /* NULL: ignored */
     void (*log)(void *ctx, enum ringd_log_level level, const char *message); /* NULL: dropped */
@@ -247,12 +248,28 @@ void ringd_stop(struct ringd *rd);
  * ringd_dispatch - serves what is ready: replays rings whose fd or time for a look has come, and calls the models whose
  * timers are due. It does not wait for anything to become ready, and its work is bounded (16 rings that were notified,
  * one look at each of the others, 64 timers): what is left keeps the fd readable. The bound on replay latency holds if
- * it is called as soon as the fd is readable. May be called at any time. Returns how many rings and timers were served,
- * 0 while paused, -EINVAL without a poll fd, -EBUSY while another thread is in it. One thread at a time, at the same
- * time as "any thread" functions. Waits for locks.
+ * it is called as soon as the fd is readable. May be called at any time. Returns how many rings, timers and watched
+ * descriptors were served, 0 while paused, -EINVAL without a poll fd, -EBUSY while another thread is in it. One thread
+ * at a time, at the same time as "any thread" functions. Waits for locks.
  */
 int ringd_poll_fd(struct ringd *rd);
 int ringd_dispatch(struct ringd *rd);
+
+/*
+ * ringd_watch - has the loop watch a descriptor of the embedder's beside the rings: a back end's completions, an
+ * ioeventfd.
+ * @fd: anything that epoll takes; stays the caller's, and open until ringd_unwatch() or ringd_destroy().
+ * @fn: called by the loop, the ring thread or ringd_dispatch(), while the descriptor is readable, with no lock held: it
+ * may call any function that is for any thread. It must not block, and has to make the descriptor unreadable. Not
+ * called while paused.
+ * Returns 0; -EBUSY while a loop runs and is not paused, -EEXIST for a descriptor that is watched already, -EPERM for
+ * one that epoll does not take, -EBADF, -ENOSPC (epoll's limit of watches), -ENOMEM.
+ *
+ * ringd_unwatch - the opposite. Returns 0, -ENOENT for one that is not watched, or -EBUSY as above.
+ * Both: owner, before the loop runs or while paused.
+ */
+int ringd_watch(struct ringd *rd, int fd, void (*fn)(void *ctx), void *ctx);
+int ringd_unwatch(struct ringd *rd, int fd);
 
 /*
  * ringd_read, ringd_write - a synchronous access by a vCPU: drains the device's ring to its end, then does the access.

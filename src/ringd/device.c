@@ -131,7 +131,7 @@ static void dev_free(struct ringd_dev *dev)
 }
 
 /* Devices come and go only while no loop and no vCPU can be in one. */
-static bool loop_may_run(const struct ringd *rd)
+bool ringd_loop_may_run(const struct ringd *rd)
 {
     return (rd->running || rd->poll_fd >= 0) && load_relaxed(&rd->frozen_at) == RINGD_NEVER;
 }
@@ -140,7 +140,7 @@ static bool loop_may_run(const struct ringd *rd)
 static int dev_alloc(struct ringd *rd, const struct ringd_device_ops *ops, const struct ringd_wiring *wiring,
                      struct ringd_dev **out)
 {
-    int ret = loop_may_run(rd) ? -EBUSY : check_ops(ops);
+    int ret = ringd_loop_may_run(rd) ? -EBUSY : check_ops(ops);
     if (ret)
         return ret;
     if (rd->device_count == RINGD_MAX_DEVICES)
@@ -394,7 +394,7 @@ int ringd_remove(struct ringd_dev *dev)
 {
     struct ringd *rd = dev->rd;
     struct ring *ring = dev->ring && !dev->ring->shared ? dev->ring : NULL;
-    if (loop_may_run(rd))
+    if (ringd_loop_may_run(rd))
         return -EBUSY;
     dev_close(dev);
     for (unsigned i = 0; i < dev->ops->region_count; i++)

@@ -28,7 +28,26 @@ static void dispatch_unwatch(struct ring *ring)
     (void)epoll_ctl(ring->rd->poll_fd, EPOLL_CTL_DEL, ring->back.fd, NULL);
 }
 
-static const struct loop_ops dispatch_loop = {.watch = dispatch_watch, .unwatch = dispatch_unwatch};
+/* In the set for good, as the timerfd is, so that a change needs no memory. */
+static void dispatch_listen(struct watch *watch, bool on)
+{
+    struct epoll_event event = {.events = on ? EPOLLIN : 0, .data.ptr = watch};
+    (void)epoll_ctl(watch->rd->poll_fd, EPOLL_CTL_MOD, watch->fd, &event);
+}
+
+int dispatch_add(struct watch *watch)
+{
+    struct epoll_event event = {.events = 0, .data.ptr = watch};
+    return epoll_ctl(watch->rd->poll_fd, EPOLL_CTL_ADD, watch->fd, &event) < 0 ? -errno : 0;
+}
+
+void dispatch_remove(struct watch *watch)
+{
+    (void)epoll_ctl(watch->rd->poll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+}
+
+static const struct loop_ops dispatch_loop = {
+    .watch = dispatch_watch, .unwatch = dispatch_unwatch, .listen = dispatch_listen};
 
 /* The timerfd is in the set for good, so that a change needs no memory. */
 static void watch_timer(struct ringd *rd, bool on)
@@ -66,13 +85,17 @@ int ringd_poll_fd(struct ringd *rd)
     if (fd < 0)
         return -errno;
     struct epoll_event event = {.events = 0, .data.ptr = rd};
-    if (epoll_ctl(fd, EPOLL_CTL_ADD, rd->timerfd, &event) < 0) {
-        int error = errno;
-        close(fd);
-        return -error;
-    }
+    int ret = epoll_ctl(fd, EPOLL_CTL_ADD, rd->timerfd, &event) < 0 ? -errno : 0;
     pthread_mutex_lock(&rd->request_lock);
     rd->poll_fd = fd;
+    for (struct watch *watch = rd->watches; watch && !ret; watch = watch->next)
+        ret = dispatch_add(watch);
+    if (ret) {
+        rd->poll_fd = -1;
+        pthread_mutex_unlock(&rd->request_lock);
+        close(fd);
+        return ret;
+    }
     rd->loop_ops = &dispatch_loop;
     if (!rd->park)
         go(rd);
@@ -105,6 +128,18 @@ static void leave(struct ringd *rd)
     pthread_mutex_unlock(&rd->request_lock);
 }
 
+/* What stands in the set belongs to a ring, or to the embedder, whose descriptors are few. */
+static void serve_ready(struct ringd *rd, void *what)
+{
+    struct watch *watch = rd->watches;
+    while (watch && watch != what)
+        watch = watch->next;
+    if (watch)
+        watch->fn(watch->ctx);
+    else
+        serve_woken(what);
+}
+
 int ringd_dispatch(struct ringd *rd)
 {
     int ret = enter(rd);
@@ -120,7 +155,7 @@ int ringd_dispatch(struct ringd *rd)
         if (ready[i].data.ptr == rd) {
             timer = true;
         } else {
-            serve_woken(ready[i].data.ptr);
+            serve_ready(rd, ready[i].data.ptr);
             served++;
         }
     }

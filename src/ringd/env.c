@@ -150,6 +150,12 @@ static int env_mem_write(const struct ringd_env *env, uint64_t gpa, const void *
     return dev->wiring.mem_write ? dev->wiring.mem_write(dev->wiring.ctx, gpa, buf, len) : -EFAULT;
 }
 
+static void *env_mem_map(const struct ringd_env *env, uint64_t gpa, size_t len)
+{
+    struct ringd_dev *dev = dev_of(env);
+    return dev->wiring.mem_map ? dev->wiring.mem_map(dev->wiring.ctx, gpa, len) : NULL;
+}
+
 static void env_output(const struct ringd_env *env, const uint8_t *data, size_t len)
 {
     struct ringd_dev *dev = dev_of(env);
@@ -195,6 +201,7 @@ const struct ringd_env_ops env_ops = {
     .irq_set = env_irq_set,
     .mem_read = env_mem_read,
     .mem_write = env_mem_write,
+    .mem_map = env_mem_map,
     .output = env_output,
     .event = env_event,
     .log = env_log,
@@ -209,6 +216,7 @@ const struct ringd_env_ops outside_env_ops = {
     .irq_set = outside_irq_set,
     .mem_read = env_mem_read,
     .mem_write = env_mem_write,
+    .mem_map = env_mem_map,
     .output = env_output,
     .event = env_event,
     .log = env_log,
@@ -223,6 +231,7 @@ const struct ringd_env_ops committed_env_ops = {
     .irq_set = committed_irq_set,
     .mem_read = env_mem_read,
     .mem_write = env_mem_write,
+    .mem_map = env_mem_map,
     .output = committed_output,
     .event = committed_event,
     .log = env_log,

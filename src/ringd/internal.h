@@ -142,10 +142,23 @@ struct ringd_dev {
     bool irq_level[RINGD_MAX_IRQS]; /* under `lock` */
 };
 
-/* How a loop watches a ring's fd. */
+/* A descriptor of the embedder's. On a list that changes while no loop runs or while paused. */
+struct watch {
+    struct ringd *rd;
+    int fd;
+    void (*fn)(void *ctx);
+    void *ctx;
+    struct watch *next;
+    /* The loop's own, or of who has parked it. */
+    bool on;
+    ev_io io; /* the ring thread's */
+};
+
+/* How a loop watches a ring's fd, or the embedder's. */
 struct loop_ops {
     bool (*watch)(struct ring *ring); /* false: the kernel has no memory for it */
     void (*unwatch)(struct ring *ring);
+    void (*listen)(struct watch *watch, bool on);
 };
 
 struct ringd {
@@ -162,6 +175,7 @@ struct ringd {
     unsigned device_count;
     struct ring *rings[RINGD_MAX_RINGS];
     unsigned ring_count;
+    struct watch *watches; /* as devices[] */
 
     struct ringd_lock timer_lock;
     int timerfd;
@@ -208,6 +222,11 @@ void ring_destroy(struct ring *ring);
 void dev_destroy(struct ringd_dev *dev);
 /* Nothing is replayed from the device's own ring any more, by its end neither: what stands there is for a successor. */
 void dev_abandon(struct ringd_dev *dev);
+/* A loop runs and does not stand still: nothing may come or go. */
+bool ringd_loop_may_run(const struct ringd *rd);
+
+/* watch.c */
+void watch_destroy(struct ringd *rd);
 
 /* The lock is held, the device has a committed state: commits what its model has done, and lets the effects out. */
 void dev_commit(struct ringd_dev *dev);
@@ -249,6 +268,9 @@ void thread_unpark(struct ringd *rd);
 
 /* dispatch.c; the same for the caller's own loop */
 void dispatch_stop(struct ringd *rd);
+/* Puts the descriptor into the set, not listened to yet, or takes it out. 0 or -errno. */
+int dispatch_add(struct watch *watch);
+void dispatch_remove(struct watch *watch);
 void dispatch_park(struct ringd *rd);
 void dispatch_unpark(struct ringd *rd);
 

@@ -90,6 +90,7 @@ void ringd_destroy(struct ringd *rd)
     for (unsigned i = 0; i < rd->ring_count; i++)
         ring_destroy(rd->rings[i]);
     thread_destroy(rd);
+    watch_destroy(rd);
     if (rd->poll_fd >= 0)
         close(rd->poll_fd);
     if (rd->timerfd >= 0)

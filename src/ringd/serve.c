@@ -134,8 +134,18 @@ void serve_arm_timer(struct ringd *rd)
     lock_leave(&rd->timer_lock);
 }
 
+static void listen_all(struct ringd *rd, bool on)
+{
+    for (struct watch *watch = rd->watches; watch; watch = watch->next) {
+        if (watch->on != on)
+            rd->loop_ops->listen(watch, on);
+        watch->on = on;
+    }
+}
+
 void serve_adopt(struct ringd *rd)
 {
+    listen_all(rd, true);
     for (unsigned i = 0; i < rd->ring_count; i++) {
         struct ring *ring = rd->rings[i];
         if (ring->adopted)
@@ -163,12 +173,14 @@ void serve_unwatch(struct ring *ring)
 
 void serve_unwatch_all(struct ringd *rd)
 {
+    listen_all(rd, false);
     for (unsigned i = 0; i < rd->ring_count; i++)
         serve_unwatch(rd->rings[i]);
 }
 
 void serve_watch_again(struct ringd *rd)
 {
+    listen_all(rd, true);
     for (unsigned i = 0; i < rd->ring_count; i++) {
         struct ring *ring = rd->rings[i];
         if (ring->adopted && ring->moderation.state == MODERATION_ARMED)

@@ -64,7 +64,26 @@ static void thread_unwatch(struct ring *ring)
     ev_io_stop(ring->rd->loop, &ring->io);
 }
 
-static const struct loop_ops thread_loop = {.watch = thread_watch, .unwatch = thread_unwatch};
+static void on_watch(struct ev_loop *loop, ev_io *io, int events)
+{
+    (void)loop;
+    (void)events;
+    const struct watch *watch = io->data;
+    watch->fn(watch->ctx);
+}
+
+static void thread_listen(struct watch *watch, bool on)
+{
+    if (on) {
+        ev_io_init(&watch->io, on_watch, watch->fd, EV_READ);
+        watch->io.data = watch;
+        ev_io_start(watch->rd->loop, &watch->io);
+    } else {
+        ev_io_stop(watch->rd->loop, &watch->io);
+    }
+}
+
+static const struct loop_ops thread_loop = {.watch = thread_watch, .unwatch = thread_unwatch, .listen = thread_listen};
 
 /* Stands still while asked to. Returns whether the thread is to end. */
 static bool stand_still(struct ringd *rd)

@@ -23,6 +23,12 @@ static int wire_mem_write(void *ctx, uint64_t gpa, const void *buf, size_t len)
     return memory_write(&device->machine->vm->memory, gpa, buf, len);
 }
 
+static void *wire_mem_map(void *ctx, uint64_t gpa, size_t len)
+{
+    struct machine_device *device = ctx;
+    return memory_map(&device->machine->vm->memory, gpa, len);
+}
+
 static void wire_serial(void *ctx, const uint8_t *data, size_t len)
 {
     struct machine_device *device = ctx;
@@ -33,6 +39,12 @@ static void wire_debugcon(void *ctx, const uint8_t *data, size_t len)
 {
     struct machine_device *device = ctx;
     chardev_write(device->machine->debugcon, data, len);
+}
+
+static void wire_console(void *ctx, const uint8_t *data, size_t len)
+{
+    struct machine_device *device = ctx;
+    chardev_write(device->machine->console, data, len);
 }
 
 void machine_event(struct machine *machine, enum ringd_event event, uint64_t value)
@@ -78,9 +90,9 @@ static void wire_log(void *ctx, enum ringd_log_level level, const char *message)
         fprintf(stderr, "ringvmm: %s\n", message);
 }
 
-/* A copy of the model's tables in which `post` more regions are posted. */
-static const struct ringd_device_ops *post_more(struct machine_device *device, const struct ringd_device_ops *ops,
-                                                unsigned region)
+/* A copy of the model's tables in which one region is posted that is not there, or the other way round. */
+static const struct ringd_device_ops *turn_posting(struct machine_device *device, const struct ringd_device_ops *ops,
+                                                   unsigned region)
 {
     device->own_ops = malloc(sizeof(*ops));
     device->own_regions = malloc(ops->region_count * sizeof(*ops->regions));
@@ -88,7 +100,7 @@ static const struct ringd_device_ops *post_more(struct machine_device *device, c
         return NULL;
     *device->own_ops = *ops;
     memcpy(device->own_regions, ops->regions, ops->region_count * sizeof(*ops->regions));
-    device->own_regions[region].flags |= RINGD_POSTED;
+    device->own_regions[region].flags ^= RINGD_POSTED;
     device->own_ops->regions = device->own_regions;
     return device->own_ops;
 }
@@ -112,7 +124,7 @@ static int reserve_rows(struct machine *machine, struct machine_device *device, 
     return machine->row_count <= EXITS_MAX_ROWS ? 0 : -ENOSPC;
 }
 
-static const struct machine_device *device_of(const struct machine *machine, const struct ringd_dev *dev)
+static struct machine_device *device_of(struct machine *machine, const struct ringd_dev *dev)
 {
     for (unsigned i = 0; i < machine->device_count; i++)
         if (machine->devices[i].dev == dev)
@@ -133,14 +145,18 @@ static int place_region(struct machine *machine, struct ringd_dev *dev, unsigned
     if (ret)
         return ret;
     ret = ringd_map(dev, region, addr);
-    if (ret)
+    ret = ret ? ret : machine_place_doorbells(device_of(machine, dev), region, addr);
+    if (ret) {
+        ringd_unmap(dev, region);
         bus_remove(&machine->vm->bus, desc->space, dev, region);
+    }
     return ret;
 }
 
 static void remove_region(struct machine *machine, struct ringd_dev *dev, unsigned region)
 {
     /* The zone first: a posted write that finds no room meanwhile must still find its device. */
+    machine_remove_doorbells(device_of(machine, dev), region);
     ringd_unmap(dev, region);
     bus_remove(&machine->vm->bus, ringd_dev_ops(dev)->regions[region].space, dev, region);
 }
@@ -158,15 +174,18 @@ static struct machine_device *next_device(struct machine *machine, const char *l
 static int host_device(struct machine_device *device, const struct ringd_device_ops *ops, const void *config,
                        const int *irq_fds, enum machine_output output)
 {
+    static void (*const outputs[])(void *, const uint8_t *, size_t) = {[MACHINE_NO_OUTPUT] = NULL,
+                                                                       [MACHINE_SERIAL] = wire_serial,
+                                                                       [MACHINE_DEBUGCON] = wire_debugcon,
+                                                                       [MACHINE_CONSOLE] = wire_console};
     const struct ringd_wiring wiring = {
         .ctx = device,
         .irq_fds = irq_fds,
         .irq_set = wire_irq,
         .mem_read = wire_mem_read,
         .mem_write = wire_mem_write,
-        .output = output == MACHINE_SERIAL     ? wire_serial
-                  : output == MACHINE_DEBUGCON ? wire_debugcon
-                                               : NULL,
+        .mem_map = wire_mem_map,
+        .output = outputs[output],
         .event = wire_event,
         .log = wire_log,
     };
@@ -195,7 +214,7 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
         return -EMFILE;
     const struct ringd_device_ops *ops = part->ops;
     if (part->post && (machine->options->post & part->post))
-        ops = post_more(device, ops, part->post_region);
+        ops = turn_posting(device, ops, part->post_region);
     if (!ops)
         return -ENOMEM;
     int fds[MACHINE_DEVICE_IRQS];
@@ -222,15 +241,23 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
 }
 
 int machine_add_behind(struct machine_function *function, const char *label, const struct ringd_device_ops *ops,
-                       const void *config, struct ringd_dev **out)
+                       const void *config, enum machine_output output, struct ringd_dev **out)
 {
     struct machine *machine = function->machine;
     struct machine_device *device = next_device(machine, label, function);
     if (!device || ops->irq_count > 1 + function->vectors)
         return device ? -EINVAL : -EMFILE;
+    /* Without a ring of its own a write is better off as an exit, or as a signal of an eventfd. */
+    unsigned posted = 0;
+    while (posted < ops->region_count && !(ops->regions[posted].flags & RINGD_POSTED))
+        posted++;
+    if (posted < ops->region_count && !machine_has_rings(machine))
+        ops = turn_posting(device, ops, posted);
+    if (!ops)
+        return -ENOMEM;
     int fds[1 + PCI_MSIX_VECTORS_MAX] = {-1};
     memcpy(fds + 1, function->fds, function->vectors * sizeof(fds[0]));
-    int ret = host_device(device, ops, config, fds, MACHINE_NO_OUTPUT);
+    int ret = host_device(device, ops, config, fds, output);
     if (ret)
         return ret;
     machine->device_count++;
@@ -248,11 +275,13 @@ void machine_init(struct machine *machine, struct vm *vm, const struct run_optio
 
 void machine_destroy(struct machine *machine)
 {
+    machine_free_virtio(machine);
     for (unsigned i = 0; i < machine->function_count; i++)
         machine_function_free(machine->functions[i]);
     for (unsigned i = 0; i < MACHINE_MAX_DEVICES; i++) {
         free(machine->devices[i].own_ops);
         free(machine->devices[i].own_regions);
+        machine_free_doorbells(&machine->devices[i]);
     }
     pthread_mutex_destroy(&machine->apply_lock);
     pthread_mutex_destroy(&machine->queue_lock);

@@ -30,6 +30,26 @@
 #define MACHINE_MAX_FUNCTIONS 32u
 #define MACHINE_MAX_RANGES    8u
 #define MACHINE_DEVICE_IRQS   2u
+#define MACHINE_MAX_DOORBELLS 8u
+#define MACHINE_MAX_VIRTIO    12u
+
+struct machine_doorbell {
+    struct machine_device *device;
+    unsigned index;
+    int fd; /* an ioeventfd's */
+};
+
+/*
+ * A region of doorbells without a ring: KVM turns a write to doorbell n into a signal of its eventfd, which the ring
+ * thread watches. The value is lost, and the place in the order of accesses; a doorbell has neither.
+ */
+struct machine_doorbells {
+    unsigned region, count, step;        /* bytes from one to the next */
+    void (*ring)(void *self, void *arg); /* of the model, for ringd_call(); arg: const unsigned *, which one */
+    struct machine_doorbell bells[MACHINE_MAX_DOORBELLS];
+    bool assigned; /* under apply_lock, like addr */
+    uint64_t addr;
+};
 
 /* A device of the machine, its wires and its rows in the exit table. */
 struct machine_device {
@@ -41,6 +61,7 @@ struct machine_device {
     unsigned first_row[MACHINE_MAX_REGIONS]; /* of each region */
     struct ringd_device_ops *own_ops;        /* a copy with more regions posted (--post), else NULL */
     struct ringd_region *own_regions;
+    struct machine_doorbells *doorbells; /* NULL: none, or they are posted */
 };
 
 /* A part of what a function decodes, and which device answers there. */
@@ -99,6 +120,7 @@ struct machine_firmware {
 };
 
 struct machine_type;
+struct machine_virtio;
 
 struct machine {
     struct vm *vm;
@@ -129,7 +151,7 @@ struct machine {
 
     struct remote remote; /* the daemon of --device-model */
 
-    struct chardev *serial, *debugcon;
+    struct chardev *serial, *debugcon, *console; /* the last: NULL without --virtio-console */
     struct ringd_dev *uart;
     struct flash *flash;
     struct ringd_region flash_region; /* the model's, of this flash's size */
@@ -137,6 +159,9 @@ struct machine {
 
     /* What the tables are about, and who hands them out: NULL before machine_create() has made them. */
     struct ringd_dev *fw_cfg, *pci, *pm;
+
+    struct machine_virtio *virtio[MACHINE_MAX_VIRTIO]; /* in the order of their slots */
+    unsigned virtio_count;
 
     /* NVRAM for --rtc nvram=FILE: written under the RTC's lock, read by the main thread: atomic bytes, relaxed. */
     uint8_t nvram[MACHINE_NVRAM_SIZE];
@@ -160,7 +185,8 @@ void machine_init(struct machine *machine, struct vm *vm, const struct run_optio
 uint64_t machine_low_limit(const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash);
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console,
+                   struct flash *flash);
 void machine_destroy(struct machine *machine);
 
 /* How many rows of the exit table a region takes: one, or one for each port. */
@@ -187,6 +213,17 @@ int machine_dump_tables(const struct run_options *options);
 /* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
  * no lock held. */
 bool machine_power_button(struct machine *machine);
+
+/* Waits for what is under way outside of the models: signalled doorbells are served, requests to back ends completed.
+ * Guest memory is not touched for any of it afterwards. Main thread, while paused. */
+void machine_drain(struct machine *machine);
+
+/* Ends what is behind the devices, after the last access of a vCPU or the ring thread. 0, or -errno, with a line on
+ * stderr, where something may not have been written. */
+int machine_close(struct machine *machine);
+
+/* Characters for the virtio console; as machine_serial_input(). */
+size_t machine_console_input(void *ctx, const uint8_t *data, size_t len);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);

@@ -10,7 +10,7 @@
 
 #include "vmm/machine.h"
 
-enum machine_output { MACHINE_NO_OUTPUT, MACHINE_SERIAL, MACHINE_DEBUGCON };
+enum machine_output { MACHINE_NO_OUTPUT, MACHINE_SERIAL, MACHINE_DEBUGCON, MACHINE_CONSOLE };
 
 union machine_config {
     struct mc146818_config rtc;
@@ -81,7 +81,40 @@ int machine_add_messages(struct machine_function *function, unsigned vectors, un
 /* machine_add_behind - makes a device that belongs to a function, with its interrupts; its regions have to be movable,
  * and become known by machine_add_range(). */
 int machine_add_behind(struct machine_function *function, const char *label, const struct ringd_device_ops *ops,
-                       const void *config, struct ringd_dev **out);
+                       const void *config, enum machine_output output, struct ringd_dev **out);
+
+/*
+ * machine_add_doorbells - between machine_add_behind()'s making of a device with a posted region of doorbells and its
+ * use: where writes have no ring of their own, eventfds take them (struct machine_doorbells). machine_has_rings says
+ * whether they have. 0 or -errno. Main thread, before the ring thread runs.
+ */
+bool machine_has_rings(const struct machine *machine);
+int machine_add_doorbells(struct machine *machine, struct ringd_dev *dev, const struct machine_doorbells *doorbells);
+
+/* For place_region() and remove_region(): has KVM signal the eventfds at `addr`, or no more; the latter serves what has
+ * been signalled. A region without doorbells: nothing. 0 or -errno. */
+int machine_place_doorbells(struct machine_device *device, unsigned region, uint64_t addr);
+void machine_remove_doorbells(struct machine_device *device, unsigned region);
+/* Serves what has been signalled. True: there was something. */
+bool machine_ring_doorbells(struct machine_device *device);
+void machine_free_doorbells(struct machine_device *device);
+
+/* Virtio devices, as the options have them: their functions, before the PCI host is made; and the devices behind them.
+ * 0, or -errno with the reason on stderr. */
+int machine_add_virtio_functions(struct machine *machine);
+int machine_add_virtio_devices(struct machine *machine);
+/* After the ringd is gone. */
+void machine_free_virtio(struct machine *machine);
+
+/* A disk: a virtio-blk and the image behind it. machine_disk_open reports an error on stderr. machine_disk_drain waits
+ * until no request is under way; true: there was one. machine_disk_close returns -errno where something may not have
+ * been written. */
+struct machine_disk;
+int machine_disk_open(struct machine *machine, const struct option_disk *option, struct machine_disk **out);
+int machine_disk_add(struct machine_disk *disk, struct machine_function *function, const char *label,
+                     struct ringd_dev **out);
+bool machine_disk_drain(struct machine_disk *disk);
+int machine_disk_close(struct machine_disk *disk);
 
 /* What functions announce: for struct pci_sink, whose ctx is the machine. Under the PCI host's lock. */
 void machine_decode_changed(void *ctx, struct pci_function *fn, unsigned window, bool decoded, uint64_t addr);

@@ -353,18 +353,21 @@ uint64_t machine_low_limit(const struct run_options *options)
     return type_of(options)->low_limit;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct flash *flash)
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console,
+                   struct flash *flash)
 {
     const struct machine_type *type = machine->type = type_of(machine->options);
     machine->serial = serial;
     machine->debugcon = debugcon;
     machine->flash = flash;
+    machine->console = console;
     machine->pci_sink = (struct pci_sink){.ctx = machine,
                                           .decode_changed = machine_decode_changed,
                                           .pam_changed = machine_pam_changed,
                                           .pirq_changed = machine_pirq_changed,
                                           .interrupts_changed = machine_interrupts_changed};
     int ret = type->add_functions(machine);
+    ret = ret ? ret : machine_add_virtio_functions(machine);
     if (ret)
         return ret;
     fill_fw_cfg(machine);
@@ -373,6 +376,7 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     ret = ret ? ret : add_by_option(machine);
     ret = ret ? ret : add_flash(machine);
     ret = ret ? ret : type->connect(machine);
+    ret = ret ? ret : machine_add_virtio_devices(machine);
     if (ret)
         return ret;
     machine->uart = machine_find(machine, "serial");

@@ -130,7 +130,7 @@ int machine_add_messages(struct machine_function *function, unsigned vectors, un
         return 0;
     const struct pci_msix_config config = {
         .vectors = vectors, .ctx = function, .changed = table_changed, .pending = pending};
-    int ret = machine_add_behind(function, "msix", &pci_msix_ops, &config, &function->msix);
+    int ret = machine_add_behind(function, "msix", &pci_msix_ops, &config, MACHINE_NO_OUTPUT, &function->msix);
     if (!ret)
         ret = machine_add_range(function, bar, PCI_MSIX_BAR_TABLE, function->msix, PCI_MSIX_REGION_TABLE);
     return ret ? ret : machine_add_range(function, bar, PCI_MSIX_BAR_PENDING, function->msix, PCI_MSIX_REGION_PENDING);

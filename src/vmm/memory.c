@@ -181,6 +181,11 @@ int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, siz
     return 0;
 }
 
+void *memory_map(const struct memory *memory, uint64_t gpa, size_t len)
+{
+    return ram_at(memory, gpa, len);
+}
+
 int memory_window_access(struct memory *memory, uint64_t gpa, uint8_t *data, unsigned len, int is_write)
 {
     if (gpa >= MEMORY_HIGH - memory->rom_size && gpa < MEMORY_HIGH && len <= MEMORY_HIGH - gpa) {

@@ -53,6 +53,8 @@ int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, siz
  * time. */
 int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size);
 int memory_show_flash(struct memory *memory, bool shown);
+/* Where [gpa, gpa + len) is in our memory, for as long as `memory` lives; NULL when any byte of it is not RAM. */
+void *memory_map(const struct memory *memory, uint64_t gpa, size_t len);
 
 /* Applies the 13 segments' modes. A segment whose mode changes is absent for some microseconds; a vCPU that runs there
  * meanwhile gets a KVM_EXIT_MMIO, which memory_window_access() answers. 0 or -errno. */

@@ -243,15 +243,38 @@ static bool unknown_key(const struct cursor *at, const struct option_row *row, c
     return false;
 }
 
+static void apply_defaults(const struct cursor *at, const struct option_row *rows);
+
+/* What the keys fill: the struct itself, or one more element of the row's array. */
+static void *keys_target(const struct cursor *at, const struct option_row *row)
+{
+    unsigned *count;
+
+    if (!row->repeat)
+        return at->out;
+    count = (unsigned *)(void *)((char *)at->out + row->count_offset);
+    return (char *)at->out + row->offset + row->stride * (*count)++;
+}
+
+static bool lacks_leading(const struct cursor *at, const struct option_row *row)
+{
+    options_fail(at->error, "--%s needs a %s: --%s %s", row->name, row->keys->argument, row->name, row->argument);
+    return false;
+}
+
 static bool apply_keys(const struct cursor *at, const struct option_row *row, const char *value)
 {
-    const struct cursor inside = {.table = at->table, .out = at->out, .error = at->error, .outer = row->name};
+    const struct cursor inside = {
+        .table = at->table, .out = keys_target(at, row), .error = at->error, .outer = row->name};
     char seen[OPTIONS_MAX_ROWS][QUOTE_BYTES];
     uint64_t given = 0;
     const char *rest = value;
 
+    if (row->repeat)
+        apply_defaults(&inside, row->keys);
     while (rest) {
         char piece[PATH_MAX + 64];
+        const char *content;
         char *equals;
         const struct option_row *key;
         size_t index;
@@ -259,25 +282,31 @@ static bool apply_keys(const struct cursor *at, const struct option_row *row, co
         if (parse_piece(&rest, piece, sizeof(piece)))
             return reject(at, row, rest, "too long");
         equals = strchr(piece, '=');
-        if (equals)
-            *equals = '\0';
-        key = find_row(row->keys, piece, strlen(piece));
+        content = equals ? equals + 1 : "";
+        if (row->leading && !given && !(equals && find_row(row->keys, piece, (size_t)(equals - piece)))) {
+            key = row->keys; /* its value may have an equals sign in it */
+            content = piece;
+        } else {
+            if (equals)
+                *equals = '\0';
+            key = find_row(row->keys, piece, strlen(piece));
+        }
         if (!key)
             return unknown_key(at, row, piece);
-        if (!equals || equals[1] == '\0') {
+        if (content[0] == '\0') {
             options_fail(at->error, "--%s: %s needs a value: %s=%s", row->name, key->name, key->name, key->argument);
             return false;
         }
         index = (size_t)(key - row->keys);
         assert(index < OPTIONS_MAX_ROWS);
         if (given >> index & 1)
-            return twice(&inside, key, seen[index], equals + 1);
+            return twice(&inside, key, seen[index], content);
         given |= 1ull << index;
-        (void)snprintf(seen[index], sizeof(seen[index]), "%s", equals + 1);
-        if (!apply(&inside, key, equals + 1))
+        (void)snprintf(seen[index], sizeof(seen[index]), "%s", content);
+        if (!apply(&inside, key, content))
             return false;
     }
-    return true;
+    return !row->leading || given & 1 || lacks_leading(at, row);
 }
 
 static bool apply(const struct cursor *at, const struct option_row *row, const char *value)
@@ -327,7 +356,7 @@ static void apply_defaults(const struct cursor *at, const struct option_row *row
     for (; rows->name; rows++) {
         if (rows->type == OPTION_NUMBER || rows->type == OPTION_PORT)
             *(int *)(void *)((char *)at->out + rows->offset) = -1;
-        if (rows->keys)
+        if (rows->keys && !rows->repeat)
             apply_defaults(at, rows->keys);
         if (rows->fallback) {
             bool good = apply(at, rows, rows->fallback);
@@ -436,7 +465,11 @@ enum options_result options_parse(const struct option_table *table, int argc, ch
             return OPTIONS_ERROR;
         index = (size_t)(row - table->rows);
         assert(index < OPTIONS_MAX_ROWS);
-        if (seen[index]) {
+        if (row->repeat && *(unsigned *)(void *)((char *)out + row->count_offset) == row->repeat) {
+            options_fail(error, "--%s given more than %u times", row->name, row->repeat);
+            return OPTIONS_ERROR;
+        }
+        if (seen[index] && !row->repeat) {
             twice(&at, row, takes_value(row) ? seen[index] : NULL, value);
             return OPTIONS_ERROR;
         }

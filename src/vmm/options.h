@@ -3,7 +3,8 @@
  * The command line. One table of rows (options_table.c) drives parsing, the defaults and --help; a new option is one
  * row and one field. Nothing here opens a file or asks the kernel, except options_check_files().
  *
- * Rules for every option: `--name value` or `--name=value`, names in full, none given twice. A value that begins with
+ * Rules for every option: `--name value` or `--name=value`, names in full, none given twice, unless its row says how
+ * often. A value that begins with
  * "--" needs the second form.
  *
  * Exit statuses are stable, and stand in the man page and in `ringvmm run --help` too. A debug exit is always odd, so
@@ -48,7 +49,19 @@ enum option_rtc_clock { OPTION_RTC_CLOCK_HOST, OPTION_RTC_CLOCK_VM };
 enum option_lost_ticks { OPTION_LOST_TICKS_DISCARD, OPTION_LOST_TICKS_SLEW };
 enum option_stats { OPTION_STATS_NONE, OPTION_STATS_TABLE, OPTION_STATS_JSON };
 enum option_teardown { OPTION_TEARDOWN_ASYNC, OPTION_TEARDOWN_SYNC };
+enum option_aio { OPTION_AIO_AUTO, OPTION_AIO_URING, OPTION_AIO_THREADS };
 enum option_post { OPTION_POST_RTC_DATA = 1 << 0, OPTION_POST_PCI_DATA = 1 << 1 };
+
+#define OPTIONS_MAX_DISKS    8
+#define OPTIONS_SERIAL_BYTES 20 /* what virtio-blk has room for */
+
+struct option_disk {
+    char file[PATH_MAX]; /* a copy, as rtc_nvram */
+    bool read_only;
+    bool discard;
+    int aio; /* enum option_aio */
+    char serial[OPTIONS_SERIAL_BYTES + 1];
+};
 
 /* Plain data. Strings are pieces of argv, unless said otherwise; a number that was not given and has no default is -1.
  */
@@ -74,6 +87,11 @@ struct run_options {
     int rtc_clock;            /* enum option_rtc_clock */
     int rtc_lost_ticks;       /* enum option_lost_ticks */
     char rtc_nvram[PATH_MAX]; /* empty: none. A copy: in argv it ends at a comma */
+
+    unsigned disk_count;
+    struct option_disk disks[OPTIONS_MAX_DISKS]; /* in the order of their slots */
+    bool virtio_rng;
+    const char *virtio_console; /* as `serial`; NULL: none */
 
     const char *device_model; /* "unix:PATH" of a daemon for RTC and PCI host bridge; NULL: here */
     int device_model_wait_ms; /* how long it is waited for when it is away */
@@ -161,7 +179,8 @@ enum option_type {
     OPTION_CHOICE, /* an int: the value of one of the choices */
     OPTION_SET,    /* an unsigned: the sum of the values of some choices, between commas */
     OPTION_TEXT,   /* a const char * into argv, not empty; not for keys */
-    OPTION_KEYS,   /* KEY=VALUE pairs between commas; each key is a row of its own */
+    OPTION_KEYS,   /* KEY=VALUE pairs between commas; each key is a row of its own. The first one's name may be left out
+                      if the row is `leading` */
     OPTION_CUSTOM, /* set() */
 };
 
@@ -183,6 +202,12 @@ struct option_row {
     const char *unit; /* NUMBER: "microseconds"; NULL: none */
     const struct option_choice *choices;
     const struct option_row *keys;
+    bool leading; /* KEYS: the first key is a must, and may stand without its name */
+    /* KEYS: how often it may be given, 0: once. Each time fills one more element, of `stride` bytes, of the array at
+     * `offset`; the keys' offsets are from the element's start, and set() gets it as `out`. The unsigned at
+     * `count_offset` counts them. */
+    unsigned repeat;
+    size_t stride, count_offset;
     /* CUSTOM: stores the value. NULL, or what is wrong with it: "not a ...". `out` is the whole struct. `value` goes
      * away after the call when the row is a key; otherwise it is a piece of argv. */
     const char *(*set)(void *out, const char *value);

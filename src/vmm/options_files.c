@@ -169,6 +169,24 @@ static bool check_chardev(const char *option, const char *spec, struct options_e
     return check_directory(option, path + 1, error);
 }
 
+static bool check_disks(const struct run_options *options, struct options_error *error)
+{
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        const struct option_disk *disk = &options->disks[i];
+        struct stat info;
+
+        if (stat(disk->file, &info) != 0)
+            return reject(error, "--disk", disk->file, strerror(errno));
+        if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
+            return reject(error, "--disk", disk->file, "neither a regular file nor a block device");
+        if (faccessat(AT_FDCWD, disk->file, disk->read_only ? R_OK : R_OK | W_OK, AT_EACCESS) != 0)
+            return reject(error, "--disk", disk->file,
+                          errno == EACCES || errno == EROFS ? "may not be written; readonly=on if that is meant"
+                                                            : strerror(errno));
+    }
+    return true;
+}
+
 bool options_check_files(const struct run_options *options, struct options_error *error)
 {
     error->line[0] = '\0';
@@ -176,6 +194,8 @@ bool options_check_files(const struct run_options *options, struct options_error
            (!options->kernel || check_image("--kernel", options->kernel, OPTIONS_KERNEL_MAX, error)) &&
            (!options->initrd || check_image("--initrd", options->initrd, options->memory_bytes, error)) &&
            check_chardev("--serial", options->serial, error) && check_chardev("--debugcon", options->debugcon, error) &&
+           (!options->virtio_console || check_chardev("--virtio-console", options->virtio_console, error)) &&
+           check_disks(options, error) &&
            (!options->stats_path || check_output("--stats", options->stats_path, W_OK, error)) &&
            (options->rtc_nvram[0] == '\0' || check_nvram(options->rtc_nvram, error)) &&
            (!options->flash || check_flash(options, error));

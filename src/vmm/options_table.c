@@ -79,6 +79,34 @@ static const char *set_debugcon(void *out, const char *value)
     return check_chardev(value);
 }
 
+static const char *set_virtio_console(void *out, const char *value)
+{
+    struct run_options *options = out;
+
+    options->virtio_console = value;
+    return check_chardev(value);
+}
+
+static const char *set_disk_file(void *out, const char *value)
+{
+    struct option_disk *disk = out;
+
+    if (strlen(value) >= sizeof(disk->file))
+        return "the name is too long";
+    memcpy(disk->file, value, strlen(value) + 1);
+    return NULL;
+}
+
+static const char *set_disk_serial(void *out, const char *value)
+{
+    struct option_disk *disk = out;
+
+    if (strlen(value) > OPTIONS_SERIAL_BYTES)
+        return "longer than 20 bytes";
+    memcpy(disk->serial, value, strlen(value) + 1);
+    return NULL;
+}
+
 static const char *set_device_model(void *out, const char *value)
 {
     struct run_options *options = out;
@@ -190,6 +218,41 @@ static const struct option_row ring_thread_keys[] = {{.name = "cpu",
                                                       .help = "1 to 99: real time (SCHED_FIFO); 0: ordinary"},
                                                      {0}};
 
+static const struct option_choice aios[] = {
+    {"auto", OPTION_AIO_AUTO}, {"io_uring", OPTION_AIO_URING}, {"threads", OPTION_AIO_THREADS}, {NULL, 0}};
+
+static const struct option_row disk_keys[] = {
+    {.name = "file",
+     .type = OPTION_CUSTOM,
+     .argument = "FILE",
+     .set = set_disk_file,
+     .help = "the image, or a block device: raw, whole sectors of 512 bytes. No comma in its name"},
+    {.name = "readonly",
+     .type = OPTION_SWITCH,
+     .argument = "on|off",
+     .fallback = "off",
+     .offset = offsetof(struct option_disk, read_only),
+     .help = "the guest may not write"},
+    {.name = "discard",
+     .type = OPTION_SWITCH,
+     .argument = "on|off",
+     .fallback = "on",
+     .offset = offsetof(struct option_disk, discard),
+     .help = "what the guest discards is given back to the host"},
+    {.name = "aio",
+     .type = OPTION_CHOICE,
+     .argument = "auto|io_uring|threads",
+     .fallback = "auto",
+     .choices = aios,
+     .offset = offsetof(struct option_disk, aio),
+     .help = "who does the I/O: the kernel, or threads; auto is io_uring where that is permitted"},
+    {.name = "serial",
+     .type = OPTION_CUSTOM,
+     .argument = "TEXT",
+     .set = set_disk_serial,
+     .help = "the disk's serial number, up to 20 bytes"},
+    {0}};
+
 static const struct option_row run_rows[] = {
     {.name = "machine",
      .type = OPTION_CHOICE,
@@ -280,6 +343,29 @@ static const struct option_row run_rows[] = {
      .max = 0xffff - (OPTIONS_DEBUG_EXIT_PORTS - 1),
      FIELD(debug_exit_port),
      .help = "an I/O port where the guest ends the run by writing a value; the exit status is (value << 1) | 1"},
+
+    {.name = "disk",
+     .type = OPTION_KEYS,
+     .group = "Virtio devices (PCI, from slot 3 on: disks, console, entropy)",
+     .argument = "FILE[,KEY=VALUE...]",
+     .keys = disk_keys,
+     .leading = true,
+     .repeat = OPTIONS_MAX_DISKS,
+     .stride = sizeof(struct option_disk),
+     .count_offset = offsetof(struct run_options, disk_count),
+     FIELD(disks),
+     .help = "a disk (virtio-blk); up to 8 times:"},
+    {.name = "virtio-console",
+     .type = OPTION_CUSTOM,
+     .argument = "WHERE",
+     .set = set_virtio_console,
+     .help = "a console (virtio-console), and where it leads; as for --serial"},
+    {.name = "virtio-rng",
+     .type = OPTION_SWITCH,
+     .argument = "on|off",
+     .fallback = "off",
+     FIELD(virtio_rng),
+     .help = "a source of random numbers (virtio-rng): the host's"},
 
     {.name = "rtc",
      .type = OPTION_KEYS,
@@ -484,6 +570,7 @@ static bool check_paths(const struct run_options *options, struct options_error 
     } files[] = {
         {"--serial", strchr(options->serial, ':')},
         {"--debugcon", strchr(options->debugcon, ':')},
+        {"--virtio-console", options->virtio_console ? strchr(options->virtio_console, ':') : NULL},
         {"--stats", options->stats_path ? options->stats_path - 1 : NULL},
     };
     const size_t count = sizeof(files) / sizeof(files[0]);
@@ -528,6 +615,21 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     return true;
 }
 
+/* The daemon has its own PCI functions, and only those. */
+static bool check_delegation(const struct run_options *options, struct options_error *error)
+{
+    const char *option = options->disk_count       ? "--disk"
+                         : options->virtio_console ? "--virtio-console"
+                         : options->virtio_rng     ? "--virtio-rng"
+                                                   : NULL;
+
+    if (!options->device_model || !option)
+        return true;
+    options_fail(error, "%s does not go with --device-model: the PCI bus is the daemon's then, and has no such device",
+                 option);
+    return false;
+}
+
 enum options_result options_parse_run(int argc, char *const *argv, struct run_options *out, struct options_error *error)
 {
     enum options_result result;
@@ -541,7 +643,8 @@ enum options_result options_parse_run(int argc, char *const *argv, struct run_op
                      out->vcpu_affinity_count, out->vcpu_affinity_count == 1 ? "" : "s", out->cpus);
         return OPTIONS_ERROR;
     }
-    if (!check_kernel(out, error) || !check_ports(out, error) || !check_paths(out, error))
+    if (!check_kernel(out, error) || !check_delegation(out, error) || !check_ports(out, error) ||
+        !check_paths(out, error))
         return OPTIONS_ERROR;
     return OPTIONS_OK;
 }

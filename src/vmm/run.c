@@ -48,7 +48,7 @@ struct run {
     struct machine machine;
     struct chips chips;
     struct boot boot;
-    struct chardev *serial, *debugcon;
+    struct chardev *serial, *debugcon, *console;
     struct nvram_file nvram;
     struct flash flash;
     ev_timer nvram_timer, flash_timer; /* collect a burst of writes */
@@ -221,11 +221,13 @@ static int create_ringd(struct run *run)
     return ret ? complain("the ring thread cannot be made", ret) : 0;
 }
 
-static int open_chardev(struct run *run, const char *name, const char *text, bool input, struct chardev **out)
+static int open_chardev(struct run *run, const char *name, const char *text,
+                        size_t (*on_input)(void *ctx, const uint8_t *data, size_t len), struct chardev **out)
 {
     struct chardev_spec spec;
-    struct chardev_config config = {
-        .loop = run->vm.loop, .name = name, .on_input = input ? machine_serial_input : NULL, .ctx = &run->machine};
+    struct chardev_config config = {.loop = run->vm.loop, .name = name, .on_input = on_input, .ctx = &run->machine};
+    if (!text)
+        return 0;
     char error[512];
     int ret = chardev_parse(text, &spec, error, sizeof(error));
     if (!ret)
@@ -286,6 +288,8 @@ static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
     (void)events;
     struct run *run = watcher->data;
     chardev_resume_terminal(run->serial);
+    if (run->console)
+        chardev_resume_terminal(run->console);
 }
 
 /* Everything back to power-on: writes still in rings are replayed before, none of them after. */
@@ -294,6 +298,7 @@ static int reset(struct run *run)
     struct vm *vm = &run->vm;
     vm_stop(vm);
     ringd_pause(vm->ringd);
+    machine_drain(&run->machine);
     ringd_reset(vm->ringd);
     machine_apply(&run->machine); /* what the reset took away */
     int ret = 0;
@@ -429,11 +434,13 @@ static int make(struct run *run)
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
     ret = ret ? ret : flash_open(&run->flash, run->options);
     ret = ret ? ret : open_stats(run);
-    ret = ret ? ret : open_chardev(run, "serial", run->options->serial, true, &run->serial);
-    ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, false, &run->debugcon);
+    ret = ret ? ret : open_chardev(run, "serial", run->options->serial, machine_serial_input, &run->serial);
+    ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, &run->debugcon);
+    ret = ret ? ret
+              : open_chardev(run, "virtio-console", run->options->virtio_console, machine_console_input, &run->console);
     if (!ret && run->options->device_model)
         ret = open_remote(run);
-    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, &run->flash);
+    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, run->console, &run->flash);
     return ret ? ret : start(run);
 }
 
@@ -481,8 +488,8 @@ static int exit_status(const struct run *run)
 static int close_consoles(struct run *run)
 {
     int failed = 0;
-    struct chardev *chardevs[] = {run->serial, run->debugcon};
-    for (unsigned i = 0; i < 2; i++) {
+    struct chardev *chardevs[] = {run->serial, run->debugcon, run->console};
+    for (unsigned i = 0; i < sizeof(chardevs) / sizeof(chardevs[0]); i++) {
         if (!chardevs[i])
             continue;
         (void)chardev_flush(chardevs[i], FLUSH_MS);
@@ -557,6 +564,8 @@ int vmm_run(const struct run_options *options)
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }
+    if (machine_close(&run->machine) && status == RINGVMM_EXIT_OK)
+        status = RINGVMM_EXIT_USAGE;
     if (close_consoles(run) && status == RINGVMM_EXIT_OK)
         status = RINGVMM_EXIT_USAGE;
     if (options->teardown == OPTION_TEARDOWN_ASYNC && fflush(stdout) == 0) {

@@ -74,6 +74,31 @@ unsigned boot_fw_cfg_items(const struct boot *boot, struct fw_cfg_item *items)
     return 0;
 }
 
+int machine_add_virtio_functions(struct machine *machine)
+{
+    (void)machine;
+    return 0;
+}
+
+int machine_add_virtio_devices(struct machine *machine)
+{
+    (void)machine;
+    return 0;
+}
+
+void machine_free_virtio(struct machine *machine)
+{
+    (void)machine;
+}
+
+void *memory_map(const struct memory *memory, uint64_t gpa, size_t len)
+{
+    (void)memory;
+    (void)gpa;
+    (void)len;
+    return NULL;
+}
+
 int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size)
 {
     (void)memory;
@@ -231,8 +256,8 @@ static void make_devices(void)
     assert_int_equal(machine_add(&w.machine, &part, &w.pci), 0);
     assert_int_equal(machine_add_messages(w.function, VECTORS, 1), 0);
     assert_int_equal(machine_add_messages(w.other_function, VECTORS, PCI_BARS), 0);
-    assert_int_equal(machine_add_behind(w.function, "gadget", &gadget_ops, NULL, &w.gadget), 0);
-    assert_int_equal(machine_add_behind(w.other_function, "other", &gadget_ops, NULL, &w.other), 0);
+    assert_int_equal(machine_add_behind(w.function, "gadget", &gadget_ops, NULL, MACHINE_NO_OUTPUT, &w.gadget), 0);
+    assert_int_equal(machine_add_behind(w.other_function, "other", &gadget_ops, NULL, MACHINE_NO_OUTPUT, &w.other), 0);
     assert_int_equal(machine_add_range(w.function, 0, 0x100, w.gadget, GADGET_MEMORY), 0);
     assert_int_equal(machine_add_range(w.function, 2, 0, w.gadget, GADGET_PORTS), 0);
     assert_int_equal(machine_add_range(w.function, 4, 0, w.gadget, GADGET_HIGH), 0);
@@ -699,7 +724,7 @@ static int setup_q35(void **state)
     (void)state;
     static struct flash none = {.fd = -1};
     setup_vm(&q35_options);
-    assert_int_equal(machine_create(&w.machine, NULL, NULL, &none), 0);
+    assert_int_equal(machine_create(&w.machine, NULL, NULL, NULL, &none), 0);
     return 0;
 }
 

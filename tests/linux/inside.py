@@ -38,11 +38,12 @@ class Failed(Exception):
 class Guest:
     """A run of ringvmm with its serial line here."""
 
-    def __init__(self, build, kernel, *options):
-        guest = os.path.join(build, 'linux-guest')
+    def __init__(self, build, kernel, *options, folder='linux-guest', append=''):
+        guest = os.path.join(build, folder)
         self.title = '%s %s' % (kernel, ' '.join(options))
         self.command = [os.path.join(build, 'ringvmm'), 'run', '--memory', '%dM' % MEMORY_MIB, '--kernel',
-                        os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append', CMDLINE, *options]
+                        os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append', CMDLINE + append,
+                        *options]
         self.cpus = int(options[options.index('--cpus') + 1]) if '--cpus' in options else 1
         self.machine = options[options.index('--machine') + 1] if '--machine' in options else 'i440fx'
         self.began = time.monotonic()

@@ -63,6 +63,14 @@ static int fake_mem_write(const struct ringd_env *env, uint64_t gpa, const void 
     return 0;
 }
 
+static void *fake_mem_map(const struct ringd_env *env, uint64_t gpa, size_t len)
+{
+    struct fake_env *fake = fake_of(env);
+    if (gpa > fake->memory_size || len > fake->memory_size - gpa)
+        return NULL;
+    return fake->memory + gpa;
+}
+
 static void fake_output(const struct ringd_env *env, const uint8_t *data, size_t len)
 {
     struct fake_env *fake = fake_of(env);
@@ -92,6 +100,7 @@ static const struct ringd_env_ops fake_ops = {
     .irq_set = fake_irq_set,
     .mem_read = fake_mem_read,
     .mem_write = fake_mem_write,
+    .mem_map = fake_mem_map,
     .output = fake_output,
     .event = fake_event,
     .log = fake_log,

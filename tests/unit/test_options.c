@@ -17,7 +17,7 @@
 #include "vmm/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
-#define MAX_ARGS     16
+#define MAX_ARGS     20
 
 struct line {
     char text[512];
@@ -143,6 +143,39 @@ static void console_options(void **state)
     good(&line, "--serial file:/dev/null --debugcon file:/dev/null");
 }
 
+static void virtio_options(void **state)
+{
+    struct line line;
+    const struct run_options *o = good(&line, "--cpus 2");
+
+    (void)state;
+    assert_int_equal(o->disk_count, 0);
+    assert_false(o->virtio_rng);
+    assert_null(o->virtio_console);
+    o = good(&line, "--disk a.img --virtio-rng on --virtio-console unix:/c --disk b=c.img,readonly=on,serial=S1 "
+                    "--disk file=d.img,aio=threads,discard=off");
+    assert_int_equal(o->disk_count, 3);
+    assert_string_equal(o->disks[0].file, "a.img");
+    assert_false(o->disks[0].read_only);
+    assert_true(o->disks[0].discard);
+    assert_int_equal(o->disks[0].aio, OPTION_AIO_AUTO);
+    assert_string_equal(o->disks[0].serial, "");
+    assert_string_equal(o->disks[1].file, "b=c.img"); /* no key, so a name */
+    assert_true(o->disks[1].read_only);
+    assert_string_equal(o->disks[1].serial, "S1");
+    assert_string_equal(o->disks[2].file, "d.img");
+    assert_false(o->disks[2].read_only); /* each has its own */
+    assert_false(o->disks[2].discard);
+    assert_int_equal(o->disks[2].aio, OPTION_AIO_THREADS);
+    assert_true(o->virtio_rng);
+    assert_string_equal(o->virtio_console, "unix:/c");
+    o = good(&line, "--disk a,serial=12345678901234567890");
+    assert_string_equal(o->disks[0].serial, "12345678901234567890");
+    o = good(&line, "--disk a --disk b --disk c --disk d --disk e --disk f --disk g --disk h");
+    assert_int_equal(o->disk_count, OPTIONS_MAX_DISKS);
+    assert_string_equal(o->disks[7].file, "h");
+}
+
 static void rtc_options(void **state)
 {
     struct line line;
@@ -204,6 +237,23 @@ static const struct {
     {"--cpus 0", "--cpus '0': not a number from 1 to 64"},
     {"--cpus 65", "--cpus '65': not a number from 1 to 64"},
     {"--cpus -1", "--cpus '-1': not a number from 1 to 64"},
+    {"--disk", "--disk needs a value: --disk FILE[,KEY=VALUE...]"},
+    {"--disk readonly=on", "--disk needs a FILE: --disk FILE[,KEY=VALUE...]"},
+    {"--disk a,b", "--disk: unknown key 'b'; it takes file=, readonly=, discard=, aio=, serial="},
+    {"--disk a,file=b", "--disk file given twice: 'a' and 'b'"},
+    {"--disk a,serail=x", "--disk: unknown key 'serail'; did you mean serial=?"},
+    {"--disk a,aio=uring", "--disk aio 'uring': not one of auto, io_uring, threads"},
+    {"--disk a,readonly=yes", "--disk readonly 'yes': not 'on' or 'off'"},
+    {"--disk a,serial=123456789012345678901", "--disk serial '123456789012345678901': longer than 20 bytes"},
+    {"--disk a --disk b --disk c --disk d --disk e --disk f --disk g --disk h --disk i",
+     "--disk given more than 8 times"},
+    {"--virtio-rng yes", "--virtio-rng 'yes': not 'on' or 'off'"},
+    {"--virtio-console tcp:1", "--virtio-console 'tcp:1': not stdio, null, file:PATH or unix:PATH"},
+    {"--virtio-console file:a --serial file:a", "'a' given twice: as --serial and as --virtio-console"},
+    {"--disk a --device-model unix:b", "--disk does not go with --device-model: the PCI bus is the daemon's then, and "
+                                       "has no such device"},
+    {"--virtio-rng on --device-model unix:b", "--virtio-rng does not go with --device-model: the PCI bus is the "
+                                              "daemon's then, and has no such device"},
     {"--cpus 1 --cpus=2", "--cpus given twice: '1' and '2'"},
     {"--no-reboot --no-reboot", "--no-reboot given twice"},
     {"--initrd x", "--initrd without --kernel: there is nothing to give it to"},
@@ -593,6 +643,7 @@ int main(void)
         cmocka_unit_test(machine_options),
         cmocka_unit_test(kernel_options),
         cmocka_unit_test(console_options),
+        cmocka_unit_test(virtio_options),
         cmocka_unit_test(rtc_options),
         cmocka_unit_test(ring_options),
         cmocka_unit_test(help_is_asked_for),

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* Virtio devices of a machine: one PCI function each, from slot 3 on, with what is behind it on the host. */
+#include "vmm/machine_internal.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include <ringd/models/virtio_blk.h>
+#include <ringd/models/virtio_console.h>
+#include <ringd/models/virtio_pci.h>
+#include <ringd/models/virtio_rng.h>
+
+#define FIRST_SLOT 3u /* i440fx: the host bridge is 0, PIIX3 1 and a display would be 2 */
+
+struct machine_virtio {
+    struct machine *machine;
+    enum virtio_pci_type type;
+    char label[24];
+    struct pci_function fn;
+    struct machine_function *function;
+    struct ringd_dev *dev;
+    struct machine_disk *disk; /* of a virtio-blk */
+};
+
+/* ---- what is behind them ---- */
+
+static size_t random_bytes(void *ctx, void *to, size_t bytes)
+{
+    (void)ctx;
+    ssize_t got = getrandom(to, bytes, GRND_NONBLOCK); /* nothing yet while the host itself is starting */
+    return got > 0 ? (size_t)got : 0;
+}
+
+static int make_rng(struct machine_virtio *virtio)
+{
+    const struct virtio_rng_config config = {.random = random_bytes};
+    return machine_add_behind(virtio->function, virtio->label, &virtio_rng_ops, &config, MACHINE_NO_OUTPUT,
+                              &virtio->dev);
+}
+
+static int make_disk(struct machine_virtio *virtio)
+{
+    return machine_disk_add(virtio->disk, virtio->function, virtio->label, &virtio->dev);
+}
+
+static void console_ready(void *ctx)
+{
+    const struct machine *machine = ctx;
+    chardev_input_ready(machine->console);
+}
+
+static int make_console(struct machine_virtio *virtio)
+{
+    const struct virtio_console_config config = {.rx_ready = console_ready, .ctx = virtio->machine};
+    return machine_add_behind(virtio->function, virtio->label, &virtio_console_ops, &config, MACHINE_CONSOLE,
+                              &virtio->dev);
+}
+
+size_t machine_console_input(void *ctx, const uint8_t *data, size_t len)
+{
+    const struct machine *machine = ctx;
+    struct virtio_console_input input = {.data = data, .len = len};
+    for (unsigned i = 0; i < machine->virtio_count; i++)
+        if (machine->virtio[i]->type == VIRTIO_PCI_CONSOLE && machine->virtio[i]->dev)
+            ringd_call(machine->virtio[i]->dev, virtio_console_receive, &input);
+    return input.taken;
+}
+
+/* ---- their making ---- */
+
+static int add_function(struct machine *machine, enum virtio_pci_type type, const char *label,
+                        struct machine_disk *disk)
+{
+    if (machine->virtio_count == MACHINE_MAX_VIRTIO)
+        return -ENOSPC;
+    struct machine_virtio *virtio = calloc(1, sizeof(*virtio));
+    if (!virtio)
+        return -ENOMEM;
+    uint8_t devfn = PCI_FUNCTION_DEVFN(FIRST_SLOT + machine->virtio_count, 0);
+    machine->virtio[machine->virtio_count++] = virtio;
+    virtio->machine = machine;
+    virtio->type = type;
+    virtio->disk = disk;
+    snprintf(virtio->label, sizeof(virtio->label), "%s", label);
+    int ret = virtio_pci_function_init(&virtio->fn, type);
+    return ret ? ret : machine_add_function(machine, devfn, &virtio->fn, &virtio->function);
+}
+
+int machine_add_virtio_functions(struct machine *machine)
+{
+    const struct run_options *options = machine->options;
+    int ret = 0;
+    for (unsigned i = 0; i < options->disk_count && !ret; i++) {
+        struct machine_disk *disk;
+        char label[24];
+        snprintf(label, sizeof(label), "disk%u", i);
+        ret = machine_disk_open(machine, &options->disks[i], &disk);
+        ret = ret ? ret : add_function(machine, VIRTIO_PCI_BLK, label, disk);
+    }
+    if (!ret && machine->console)
+        ret = add_function(machine, VIRTIO_PCI_CONSOLE, "virtio-console", NULL);
+    if (!ret && options->virtio_rng)
+        ret = add_function(machine, VIRTIO_PCI_RNG, "virtio-rng", NULL);
+    return ret;
+}
+
+static int add_ranges(struct machine_virtio *virtio)
+{
+    static const uint64_t offsets[VIRTIO_REGIONS] = {[VIRTIO_REGION_COMMON] = VIRTIO_PCI_COMMON_AT,
+                                                     [VIRTIO_REGION_ISR] = VIRTIO_PCI_ISR_AT,
+                                                     [VIRTIO_REGION_CONFIG] = VIRTIO_PCI_CONFIG_AT,
+                                                     [VIRTIO_REGION_NOTIFY] = VIRTIO_PCI_NOTIFY_AT};
+    const struct machine_doorbells doorbells = {.region = VIRTIO_REGION_NOTIFY,
+                                                .count = virtio_pci_queues(virtio->type),
+                                                .step = VIRTIO_PCI_NOTIFY_STEP,
+                                                .ring = virtio_notify};
+    int ret = machine_add_doorbells(virtio->machine, virtio->dev, &doorbells);
+    for (unsigned i = 0; i < VIRTIO_REGIONS && !ret; i++)
+        ret = machine_add_range(virtio->function, VIRTIO_PCI_BAR, offsets[i], virtio->dev, i);
+    return ret;
+}
+
+int machine_add_virtio_devices(struct machine *machine)
+{
+    static int (*const make[])(struct machine_virtio *) = {
+        [VIRTIO_PCI_BLK] = make_disk, [VIRTIO_PCI_CONSOLE] = make_console, [VIRTIO_PCI_RNG] = make_rng};
+    int ret = 0;
+    for (unsigned i = 0; i < machine->virtio_count && !ret; i++) {
+        struct machine_virtio *virtio = machine->virtio[i];
+        ret = machine_add_messages(virtio->function, virtio_pci_vectors(virtio->type), VIRTIO_PCI_MSIX_BAR);
+        ret = ret ? ret : make[virtio->type](virtio);
+        ret = ret ? ret : add_ranges(virtio);
+        if (ret)
+            fprintf(stderr, "ringvmm: device '%s' cannot be made: %s\n", virtio->label, strerror(-ret));
+    }
+    return ret;
+}
+
+void machine_free_virtio(struct machine *machine)
+{
+    for (unsigned i = 0; i < machine->virtio_count; i++)
+        free(machine->virtio[i]);
+    machine->virtio_count = 0;
+}
+
+int machine_close(struct machine *machine)
+{
+    int failed = 0;
+    for (unsigned i = 0; i < machine->virtio_count; i++) {
+        struct machine_disk *disk = machine->virtio[i]->disk;
+        int ret = disk ? machine_disk_close(disk) : 0;
+        machine->virtio[i]->disk = NULL;
+        failed = failed ? failed : ret;
+    }
+    return failed;
+}
+
+void machine_drain(struct machine *machine)
+{
+    bool any;
+    do {
+        any = false;
+        for (unsigned i = 0; i < machine->device_count; i++)
+            any = machine_ring_doorbells(&machine->devices[i]) || any;
+        for (unsigned i = 0; i < machine->virtio_count; i++)
+            any = (machine->virtio[i]->disk && machine_disk_drain(machine->virtio[i]->disk)) || any;
+    } while (any);
+}

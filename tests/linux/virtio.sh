@@ -1,0 +1,31 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-2-Clause
+# Debian's drivers for virtio, as a guest in the rig: a file system on a disk, and a console. On mmio2 and on v1.
+#   virtio.sh BUILD
+# On one CPU, for the reason that tests/kvm-rig/in_rig.sh has. RINGVMM_TEST_SLOW multiplies the limits in time.
+set -eu
+# shellcheck source=tests/rig/need.sh
+. "$(dirname "$0")/../rig/need.sh"
+
+build=$(realpath "$1")
+guest=$build/virtio-guest
+out=$build/virtio-out
+PATH=$PATH:/usr/sbin:/sbin
+need_rig mmio2
+"$rig/run" --guest "$guest" || { echo "FAIL: tests/rig/run --guest" && exit 1; }
+
+tree=$(mktemp -d)
+trap 'rm -rf "$tree"' EXIT
+mkdir -p "$tree"/{bin,dev,mnt,proc,sys}
+cp "$guest/busybox" "$tree/bin"
+cp "$guest/virtio_blk.ko" "$tree"
+cp "$project/tests/linux/init" "$tree/init"
+(cd "$tree" && find . | sort | "$guest/busybox" cpio -o -H newc 2>/dev/null) >"$guest/initrd"
+rm -f "$guest/disk"
+mke2fs -q -t ext4 "$guest/disk" 48M
+
+"$rig/run" --kernel mmio2 --cpus 1 --build "$build" --out "$out" --timeout 500 -- \
+	python3 "$project/tests/linux/virtio_inside.py" "$build"
+for disk in "$out"/disk.*; do
+	e2fsck -fn "$disk" >"$out/fsck.log" 2>&1 || { cat "$out/fsck.log" && echo "FAIL: $disk is not clean" && exit 1; }
+done

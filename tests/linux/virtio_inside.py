@@ -1,0 +1,68 @@
+# SPDX-License-Identifier: BSD-2-Clause
+"""In the rig: Debian's kernel with a disk and a console of virtio, booted directly.
+
+usage: virtio_inside.py BUILD
+
+On i440fx with mmio2 the drivers send messages (MSI-X); on q35 with v1 they are told to use their pins.
+"""
+import os
+import shutil
+import sys
+import time
+
+from inside import Failed, Guest, check, say
+
+# A tree of files, written, read back after the caches are empty, partly removed, and its freed blocks discarded.
+WORK = ('mount -t ext4 -o discard /dev/vda /mnt && mkdir /mnt/a && cp -r /bin /mnt/a/ && '
+        'dd if=/dev/urandom of=/mnt/random bs=64k count=128 2>/dev/null && sha256sum /mnt/random >/mnt/sum && sync && '
+        'for i in $(seq 200); do echo $i >/mnt/a/$i; done; cp /mnt/random /mnt/copy && umount /mnt && '
+        'echo 3 >/proc/sys/vm/drop_caches; mount -t ext4 -o discard /dev/vda /mnt && sha256sum -c /mnt/sum && '
+        'cmp /mnt/random /mnt/copy && rm -r /mnt/copy /mnt/a && ls /mnt && umount /mnt')
+
+
+def steps(guest, console, kind):
+    guest.up()
+    found = guest.ask('insmod /virtio_blk.ko; cat /sys/block/vda/size /sys/block/vda/serial; echo; ls /sys/class/tty | grep hvc0')
+    check('the drivers\' devices', found, found.split() == [str(48 << 11), 'rig0', 'hvc0'])
+    began = time.monotonic()
+    done = guest.ask(WORK)
+    check('files', done, done.split() == ['/mnt/random:', 'OK', 'lost+found', 'random', 'sum'])
+    took = time.monotonic() - began
+    guest.ask('echo from Linux >/dev/hvc0')
+    with open(console, 'rb') as file:
+        said = file.read()
+    check('the console', said, said == b'from Linux\r\n')
+    interrupts = guest.ask('grep virtio /proc/interrupts')
+    check('interrupts', interrupts, interrupts and all(kind in line for line in interrupts.splitlines()))
+    troubles = guest.ask('dmesg | grep -E "WARNING:|BUG:|Oops|Call Trace|I/O error|EXT4-fs error"')
+    check('no trouble in the log', troubles, troubles == '')
+    guest.type('reboot -f')
+    guest.end(0)
+    return took
+
+
+def main():
+    build, out = sys.argv[1], os.environ['OUT']
+    failed = 0
+    for backend, machine, append, kind in (('mmio2', 'i440fx', '', 'MSI'), ('v1', 'q35', ' pci=nomsi', 'IO-APIC')):
+        disk, console = os.path.join(out, 'disk.' + backend), os.path.join(out, 'console')
+        shutil.copy(os.path.join(build, 'virtio-guest', 'disk'), disk)
+        guest = Guest(build, 'vmlinuz', '--machine', machine, '--coalesce', backend, '--no-reboot', '--disk', disk + ',serial=rig0',
+                      '--virtio-console', 'file:' + console, '--stats', 'json:' + os.path.join(out, 'stats.' + backend),
+                      folder='virtio-guest', append=append)
+        try:
+            took = steps(guest, console, kind)
+            say('ok    %s, %s: %5.1f s, of files %5.1f s' % (machine, backend, time.monotonic() - guest.began, took))
+        except Failed as failure:
+            failed += 1
+            say('FAIL  %s, %s: %s' % (machine, backend, failure))
+            say(guest.said.decode(errors='replace'))
+        finally:
+            if guest.process.poll() is None:
+                guest.process.kill()
+            guest.process.wait()
+    sys.exit(1 if failed else 0)
+
+
+if __name__ == '__main__':
+    main()
