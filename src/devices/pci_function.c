@@ -268,6 +268,12 @@ void pci_function_reset(struct pci_function *fn)
     update(fn);
 }
 
+static void tell_window(const struct pci_function *fn, unsigned offset, unsigned width, bool write)
+{
+    if (fn->window_data && offset == fn->window_data && fn->sink && fn->sink->window_accessed)
+        fn->sink->window_accessed(fn->sink->ctx, fn, write, width);
+}
+
 uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsigned width)
 {
     if (width > 4 || offset > PCI_CONFIG_BYTES - width)
@@ -277,6 +283,7 @@ uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsig
         value |= (uint32_t)fn->config[offset + i] << (8 * i);
     if (offset <= PCI_STATUS && offset + width > PCI_STATUS && __atomic_load_n(&fn->pin_high, __ATOMIC_RELAXED))
         value |= PCI_STATUS_INTERRUPT << (8 * (PCI_STATUS - offset));
+    tell_window(fn, offset, width, false);
     return value;
 }
 
@@ -293,6 +300,7 @@ void pci_function_write(struct pci_function *fn, unsigned offset, unsigned width
     if (fn->config_written)
         fn->config_written(fn, offset, width);
     update(fn);
+    tell_window(fn, offset, width, true);
 }
 
 bool pci_function_state_valid(const struct pci_function *fn, const uint8_t config[PCI_CONFIG_BYTES])

@@ -76,6 +76,7 @@ static int add_part(struct pci_function *fn, uint8_t at, uint8_t kind, uint32_t 
 /* The window in configuration space: the driver says where, and reads or writes the data. */
 static int add_window(struct pci_function *fn)
 {
+    fn->window_data = WINDOW_AT + CAP_MORE;
     const struct pci_register registers[] = {
         {WINDOW_AT + CAP_LENGTH, 1, CAP_LONG_BYTES, 0, 0},
         {WINDOW_AT + CAP_TYPE, 1, TYPE_WINDOW, 0, 0},
@@ -109,4 +110,18 @@ int virtio_pci_function_init(struct pci_function *fn, enum virtio_pci_type type)
     ret = ret ? ret
               : add_part(fn, NOTIFY_AT, TYPE_NOTIFY, VIRTIO_PCI_NOTIFY_AT, VIRTIO_QUEUES_MAX * VIRTIO_PCI_NOTIFY_STEP);
     return ret ? ret : add_window(fn);
+}
+
+static uint32_t register_at(const struct pci_function *fn, unsigned at)
+{
+    return (uint32_t)fn->config[at] | (uint32_t)fn->config[at + 1] << 8 | (uint32_t)fn->config[at + 2] << 16 |
+           (uint32_t)fn->config[at + 3] << 24;
+}
+
+struct virtio_pci_window virtio_pci_window(const struct pci_function *fn)
+{
+    return (struct virtio_pci_window){.bar = fn->config[WINDOW_AT + CAP_BAR],
+                                      .offset = register_at(fn, WINDOW_AT + CAP_OFFSET),
+                                      .length = register_at(fn, WINDOW_AT + CAP_SIZE),
+                                      .data = register_at(fn, WINDOW_AT + CAP_MORE)};
 }

@@ -391,7 +391,7 @@ static bool take_moves(struct machine *machine, struct moves *moves)
         function->dirty = false;
     }
     any = any || moves->functions;
-    if (!any)
+    if (!any && !machine->window_accesses)
         __atomic_store_n(&machine->vm->pending, false, __ATOMIC_RELEASE);
     pthread_mutex_unlock(&machine->queue_lock);
     return any;

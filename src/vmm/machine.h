@@ -121,6 +121,7 @@ struct machine_firmware {
 
 struct machine_type;
 struct machine_virtio;
+struct machine_window_access;
 
 struct machine {
     struct vm *vm;
@@ -172,6 +173,7 @@ struct machine {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
     bool flash_dirty, flash_shown;
+    unsigned window_accesses; /* begun and not settled: `pending` stays */
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     uint64_t moves;                   /* windows and PAM settings that were news; under queue_lock */
@@ -213,6 +215,9 @@ int machine_dump_tables(const struct run_options *options);
 /* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
  * no lock held. */
 bool machine_power_button(struct machine *machine);
+
+/* Carries out the access, which becomes none. Returns what was read. The vCPU whose it is, no lock held. */
+uint64_t machine_settle_window(struct machine *machine, struct machine_window_access *access);
 
 /* Waits for what is under way outside of the models: signalled doorbells are served, requests to back ends completed.
  * Guest memory is not touched for any of it afterwards. Main thread, while paused. */

@@ -121,6 +121,7 @@ void machine_decode_changed(void *ctx, struct pci_function *fn, unsigned window,
 void machine_pam_changed(void *ctx, const uint8_t pam[I440FX_PAM_COUNT]);
 void machine_pirq_changed(void *ctx, const uint8_t *route, unsigned count);
 void machine_interrupts_changed(void *ctx, struct pci_function *fn);
+void machine_window_accessed(void *ctx, const struct pci_function *fn, bool write, unsigned width);
 
 /* Brings messages in line with what the guest has written; see machine_apply(), which calls it. 0 or -errno. */
 int machine_apply_messages(struct machine_function *function, const struct pci_interrupts *interrupts);

@@ -365,7 +365,8 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
                                           .decode_changed = machine_decode_changed,
                                           .pam_changed = machine_pam_changed,
                                           .pirq_changed = machine_pirq_changed,
-                                          .interrupts_changed = machine_interrupts_changed};
+                                          .interrupts_changed = machine_interrupts_changed,
+                                          .window_accessed = machine_window_accessed};
     int ret = type->add_functions(machine);
     ret = ret ? ret : machine_add_virtio_functions(machine);
     if (ret)

@@ -13,6 +13,8 @@
 #include <ringd/models/virtio_pci.h>
 #include <ringd/models/virtio_rng.h>
 
+#include "vmm/vcpu.h"
+
 #define FIRST_SLOT 3u /* i440fx: the host bridge is 0, PIIX3 1 and a display would be 2 */
 
 struct machine_virtio {
@@ -144,6 +146,50 @@ void machine_free_virtio(struct machine *machine)
     for (unsigned i = 0; i < machine->virtio_count; i++)
         free(machine->virtio[i]);
     machine->virtio_count = 0;
+}
+
+/* ---- the window in configuration space ---- */
+
+void machine_window_accessed(void *ctx, const struct pci_function *fn, bool write, unsigned width)
+{
+    struct machine *machine = ctx;
+    const struct machine_function *function = fn->owner;
+    const struct virtio_pci_window window = virtio_pci_window(fn);
+    struct machine_window_access *access = vcpu_window_access();
+    if (!access || access->dev || window.length != width || window.offset % width || width == 3)
+        return; /* a driver must not (4.1.4.9.2), or a posted write: there is no vCPU to carry it out */
+    for (unsigned i = 0; i < function->range_count; i++) {
+        const struct machine_range *range = &function->ranges[i];
+        uint64_t size = ringd_dev_ops(range->dev)->regions[range->region].size;
+        if (range->window != window.bar || window.offset < range->offset || window.offset - range->offset >= size ||
+            width > size - (window.offset - range->offset))
+            continue;
+        *access = (struct machine_window_access){.dev = range->dev,
+                                                 .region = range->region,
+                                                 .offset = window.offset - range->offset,
+                                                 .width = width,
+                                                 .write = write,
+                                                 .value = window.data};
+        pthread_mutex_lock(&machine->queue_lock);
+        machine->window_accesses++;
+        machine_note_pending(machine);
+        pthread_mutex_unlock(&machine->queue_lock);
+        return;
+    }
+}
+
+uint64_t machine_settle_window(struct machine *machine, struct machine_window_access *access)
+{
+    uint64_t value = access->value;
+    if (access->write)
+        ringd_write_part(access->dev, access->region, access->offset, access->width, value);
+    else
+        value = ringd_read(access->dev, access->region, access->offset, access->width);
+    access->dev = NULL;
+    pthread_mutex_lock(&machine->queue_lock);
+    machine->window_accesses--;
+    pthread_mutex_unlock(&machine->queue_lock);
+    return value;
 }
 
 int machine_close(struct machine *machine)

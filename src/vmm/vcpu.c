@@ -17,6 +17,13 @@
 
 /* What the kick's handler has to tell; each vCPU thread its own. */
 static _Thread_local struct kvm_run *kicked_run;
+/* Where an access by a window is noted, from deep inside the access to configuration space. */
+static _Thread_local struct machine_window_access *window_access;
+
+struct machine_window_access *vcpu_window_access(void)
+{
+    return window_access;
+}
 
 static void on_kick(int signal)
 {
@@ -275,6 +282,29 @@ static inline struct exit_stat *handle_exit(struct vcpu *vcpu, int ret)
     return vcpu->run->exit_reason == KVM_EXIT_IO ? on_io(vcpu) : on_other_exit(vcpu);
 }
 
+/* What the exit has left to be done without a device's lock. A read by a window gets its value here, before the guest
+ * goes on. */
+static __attribute__((noinline)) void settle(struct vcpu *vcpu)
+{
+    struct kvm_run *run = vcpu->run;
+    machine_apply(vcpu->vm->machine);
+    if (!vcpu->window.dev)
+        return;
+    bool write = vcpu->window.write;
+    unsigned width = vcpu->window.width;
+    uint64_t value = machine_settle_window(vcpu->vm->machine, &vcpu->window);
+    if (!write && run->exit_reason == KVM_EXIT_IO && run->io.size == width)
+        store_value((uint8_t *)run + run->io.data_offset + (uint64_t)width * (run->io.count - 1), width, value);
+    else if (!write && run->exit_reason == KVM_EXIT_MMIO && run->mmio.len == width)
+        store_value(run->mmio.data, width, value);
+}
+
+static inline void settle_pending(struct vcpu *vcpu)
+{
+    if (__builtin_expect(__atomic_load_n(&vcpu->vm->pending, __ATOMIC_ACQUIRE), 0))
+        settle(vcpu);
+}
+
 /*
  * Before a vCPU stands still, KVM must be done with its last access: the rest of an MMIO or string access is only
  * carried out by the next KVM_RUN, which would otherwise come after a reset and write into the new state.
@@ -287,6 +317,7 @@ static void finish_access(struct vcpu *vcpu)
         ret = run_guest(vcpu);
         uint64_t start = cycles_now();
         struct exit_stat *stat = handle_exit(vcpu, ret);
+        settle_pending(vcpu);
         exit_stat_add(stat, cycles_now() - start);
     }
     __atomic_store_n(&vcpu->run->immediate_exit, 0, __ATOMIC_RELAXED);
@@ -300,6 +331,7 @@ static void *vcpu_thread(void *arg)
     snprintf(name, sizeof(name), "vcpu%u", vcpu->id);
     pthread_setname_np(pthread_self(), name);
     kicked_run = vcpu->run;
+    window_access = &vcpu->window;
 
     struct exit_stat *stat = NULL;
     uint64_t start = 0;
@@ -315,8 +347,7 @@ static void *vcpu_thread(void *arg)
         int ret = run_guest(vcpu);
         start = cycles_now();
         stat = handle_exit(vcpu, ret);
-        if (__builtin_expect(__atomic_load_n(&vm->pending, __ATOMIC_ACQUIRE), 0))
-            machine_apply(vm->machine);
+        settle_pending(vcpu);
     }
 }
 

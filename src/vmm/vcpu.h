@@ -13,6 +13,16 @@ struct kvm_run;
 struct vcpu_state;
 struct boot_entry;
 
+/* An access of the guest's by a window in configuration space (VIRTIO_PCI_CAP_PCI_CFG), which its vCPU carries out when
+ * the configuration access is over: nobody may hold two devices' locks. */
+struct machine_window_access {
+    struct ringd_dev *dev; /* NULL: none */
+    unsigned region, width;
+    uint64_t offset;
+    bool write;
+    uint32_t value;
+};
+
 struct vcpu {
     struct vm *vm;
     unsigned id; /* and APIC ID */
@@ -22,10 +32,14 @@ struct vcpu {
     int cpu; /* host CPU to be pinned to, -1: none */
     pthread_t thread;
     bool started;
-    struct bus_hint hints[2]; /* by enum ringd_space; the thread's own */
-    struct exits exits;       /* the thread's own; others read it when the vCPU stands still */
+    struct bus_hint hints[2];            /* by enum ringd_space; the thread's own */
+    struct exits exits;                  /* the thread's own; others read it when the vCPU stands still */
+    struct machine_window_access window; /* the thread's own */
     struct vcpu_state *power_on;
 };
+
+/* The window access of the vCPU whose thread this is; NULL: another thread. */
+struct machine_window_access *vcpu_window_access(void);
 
 /* The signal that takes a vCPU out of KVM_RUN; its handler is installed by vcpu_setup_signals(). */
 #define VCPU_KICK_SIGNAL SIGUSR1

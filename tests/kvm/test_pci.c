@@ -91,6 +91,14 @@ void machine_free_virtio(struct machine *machine)
     (void)machine;
 }
 
+void machine_window_accessed(void *ctx, const struct pci_function *fn, bool write, unsigned width)
+{
+    (void)ctx;
+    (void)fn;
+    (void)write;
+    (void)width;
+}
+
 void *memory_map(const struct memory *memory, uint64_t gpa, size_t len)
 {
     (void)memory;

@@ -516,6 +516,46 @@ static void function(void **state)
     assert_int_equal(virtio_pci_queues((enum virtio_pci_type)77), 0);
 }
 
+struct window_seen {
+    unsigned reads, writes, width;
+    struct virtio_pci_window window;
+};
+
+static void window_accessed(void *ctx, const struct pci_function *fn, bool write, unsigned width)
+{
+    struct window_seen *seen = ctx;
+    *(write ? &seen->writes : &seen->reads) += 1;
+    seen->width = width;
+    seen->window = virtio_pci_window(fn);
+}
+
+static void window(void **state)
+{
+    struct window_seen seen = {0};
+    const struct pci_sink sink = {.ctx = &seen, .window_accessed = window_accessed};
+    struct pci_function fn;
+    (void)state;
+    assert_int_equal(virtio_pci_function_init(&fn, VIRTIO_PCI_RNG), 0);
+    pci_function_attach(&fn, 0x18, &sink);
+    uint32_t at = find_capability(&fn, 5);
+    pci_function_write(&fn, at + 4, 1, 4);
+    pci_function_write(&fn, at + 8, 4, 0x1234);
+    pci_function_write(&fn, at + 12, 4, 2);
+    (void)pci_function_read(&fn, at + 12, 4);
+    assert_int_equal(seen.reads + seen.writes, 0);
+    pci_function_write(&fn, at + 16, 2, 0xabcd);
+    assert_int_equal(seen.writes, 1);
+    assert_int_equal(seen.width, 2);
+    assert_int_equal(seen.window.bar, 4);
+    assert_int_equal(seen.window.offset, 0x1234);
+    assert_int_equal(seen.window.length, 2);
+    assert_int_equal(seen.window.data, 0xabcd);
+    assert_int_equal(pci_function_read(&fn, at + 16, 4), 0xabcd);
+    assert_int_equal(seen.reads, 1);
+    (void)pci_function_read(&fn, at + 17, 1);
+    assert_int_equal(seen.reads, 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -530,6 +570,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(long_queues_take_turns, setup, teardown),
         cmocka_unit_test_setup_teardown(notified_otherwise, setup, teardown),
         cmocka_unit_test(function),
+        cmocka_unit_test(window),
     };
     return cmocka_run_group_tests_name("virtio", tests, NULL, NULL);
 }

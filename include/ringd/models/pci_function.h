@@ -84,6 +84,10 @@ struct pci_sink {
     void (*pirq_changed)(void *ctx, const uint8_t *route, unsigned count);
     /* fn->interrupts has changed. */
     void (*interrupts_changed)(void *ctx, struct pci_function *fn);
+    /* Software has read (config[] holds what it gets unless the receiver replaces that) or written the register
+     * fn->window_data, whose meaning is in the capability before it. From under a read this is in the middle of the
+     * guest's instruction. */
+    void (*window_accessed)(void *ctx, const struct pci_function *fn, bool write, unsigned width);
 };
 
 struct pci_function {
@@ -95,6 +99,7 @@ struct pci_function {
     uint8_t w1cmask[PCI_CONFIG_BYTES];
     struct pci_bar bars[PCI_BARS];
     uint8_t last_capability, msi, msix; /* where they start; 0: none */
+    uint8_t window_data;                /* a register through which software reaches the function's windows; 0: none */
     /* After a write has gone into config[], before windows are looked at. It may clear writable bits of config[] and
      * take bits out of wmask[]: the latter by what config[] holds, so that a load (all 256 bytes at once) does too. */
     void (*config_written)(struct pci_function *fn, unsigned offset, unsigned width);

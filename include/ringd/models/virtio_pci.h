@@ -66,6 +66,14 @@ int virtio_pci_function_init(struct pci_function *fn, enum virtio_pci_type type)
 unsigned virtio_pci_queues(enum virtio_pci_type type);
 unsigned virtio_pci_vectors(enum virtio_pci_type type);
 
+/* virtio_pci_window - what the capability VIRTIO_PCI_CAP_PCI_CFG of a function says: which base address register, where
+ * in it, how many bytes, and the data. */
+struct virtio_pci_window {
+    unsigned bar;
+    uint32_t offset, length, data;
+};
+struct virtio_pci_window virtio_pci_window(const struct pci_function *fn);
+
 /* virtio_notify - for ringd_call() with any virtio device: queue *(const unsigned *)arg has been notified, by an
  * ioeventfd. */
 void virtio_notify(void *self, void *arg);

@@ -44,6 +44,12 @@ static u32 in32(u16 port)
     __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
     return value;
 }
+static u16 in16(u16 port)
+{
+    u16 value;
+    __asm__ volatile("inw %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
+}
 static u8 in8(u16 port)
 {
     u8 value;
@@ -329,6 +335,41 @@ static void random_once(struct device *device)
     require(r8(device->isr) == 0, 0);
 }
 
+/* Registers through configuration space, as firmware reaches those above 4 GiB. */
+static void check_window(struct device *device)
+{
+    u32 at = 0;
+    for (u32 cap = config_read(device->slot, 0x34) & 0xff; cap; cap = config_read(device->slot, cap) >> 8 & 0xff)
+        if ((config_read(device->slot, cap) & 0xff0000ff) == 0x05000009)
+            at = cap;
+    require(at, 0);
+    set_status(device, 0);
+    config_write(device->slot, at + 4, 4); /* the base address register */
+    config_write(device->slot, at + 8, 18);
+    config_write(device->slot, at + 12, 2);
+    out32(0xcf8, 0x80000000u | device->slot << 11 | (at + 16));
+    require(in16(0xcfc) == 1, 0); /* num_queues */
+    config_write(device->slot, at + 8, 20);
+    config_write(device->slot, at + 12, 1);
+    out32(0xcf8, 0x80000000u | device->slot << 11 | (at + 16));
+    out8(0xcfc, ACKNOWLEDGE);
+    require(status(device) == ACKNOWLEDGE, status(device));
+    out8(0xcfc, ACKNOWLEDGE | DRIVER);
+    require(in8(0xcfc) == (ACKNOWLEDGE | DRIVER), 0);
+    config_write(device->slot, at + 8, 0);
+    config_write(device->slot, at + 12, 4);
+    config_write(device->slot, at + 16, 1);
+    config_write(device->slot, at + 8, 4);
+    require(config_read(device->slot, at + 16) & 1, 0); /* VERSION_1 */
+    config_write(device->slot, at + 8, 0xfffff000);     /* nowhere: what was written reads back */
+    config_write(device->slot, at + 16, 0x12345678);
+    require(config_read(device->slot, at + 16) == 0x12345678, 0);
+    config_write(device->slot, at + 4, 0xff);
+    config_write(device->slot, at + 8, 0);
+    require(config_read(device->slot, at + 16) == 0x12345678, 0);
+    set_status(device, 0);
+}
+
 static void check_features(struct device *device)
 {
     set_status(device, 0);
@@ -377,6 +418,7 @@ static void check_messages(struct device *device)
 static void check_rng(struct device *device)
 {
     check_features(device);
+    check_window(device);
     start(device, 1, 0, 1);
     for (u32 i = 0; i < 600; i++) /* indices wrap around the ring */
         random_once(device);
