@@ -145,6 +145,25 @@ def test_read_only(runner):
     runner.run(runner.image(READS, 5), '--disk', disk + ',readonly=on')
 
 
+def test_full(runner):
+    """The host has no room for what the guest writes: the guest gets an error, and the run goes on."""
+    where = runner.path('full')
+    os.mkdir(where)
+    if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', where], capture_output=True,
+                                      check=False).returncode:
+        print('nothing may be mounted here')
+        return
+    try:
+        disk = os.path.join(where, 'disk')
+        with open(disk, 'wb') as file:
+            file.truncate(1 << 20)
+        _, log, stats = runner.run(runner.image(WRITES, 1000), '--disk', disk, status=0xFD)
+        check('the guest was told once', counters(stats, 'disk0')['errors'] == 1, log, stats)
+        runner.run(runner.image(READS, 200), '--disk', disk)
+    finally:
+        subprocess.run(['umount', where], check=True)
+
+
 def test_refused(runner):
     """A disk that is not there, is no disk, or is in use."""
     def refuse(*options):
