@@ -18,6 +18,8 @@
 #define IDENTITY_MAP  0xfffbc000u
 #define HOST_PAGE     4096u
 #define CONSOLE_BYTES 0x8000u
+#define INDEX_PORT    0x70u
+#define DATA_PORT     0x71u
 #define HOST_BRIDGE   0x12378086u /* the i440FX's vendor and device: what register 0 of 00:00.0 reads */
 
 #define RING_SLOTS ((HOST_PAGE - sizeof(struct kvm_coalesced_mmio_ring)) / sizeof(struct kvm_coalesced_mmio))
@@ -26,6 +28,8 @@ struct floor_vm {
     int kvm, vm, vcpu;
     struct kvm_run *run;
     struct kvm_coalesced_mmio_ring *ring;
+    const struct floor_clock *clock;
+    int clock_error;
     uint64_t exits;
     size_t console_used;
     uint8_t console[CONSOLE_BYTES];
@@ -60,7 +64,7 @@ static bool map_memory(const struct floor_vm *vm, const struct payload_params *p
 static bool add_zones(const struct floor_vm *vm)
 {
     static const struct kvm_coalesced_mmio_zone zones[] = {
-        {.addr = 0x70, .size = 1, .pio = 1},
+        {.addr = INDEX_PORT, .size = 1, .pio = 1},
         {.addr = 0xcf8, .size = 4, .pio = 1},
         {.addr = PAYLOAD_CONSOLE_PORT, .size = 1, .pio = 1},
     };
@@ -122,6 +126,8 @@ static void drain(struct floor_vm *vm)
         const struct kvm_coalesced_mmio *entry = &vm->ring->coalesced_mmio[first];
         if (entry->phys_addr == PAYLOAD_CONSOLE_PORT)
             console_put(vm, entry->data, 1);
+        else if (entry->phys_addr == INDEX_PORT && vm->clock && !vm->clock_error)
+            vm->clock_error = vm->clock->index(vm->clock->ctx, entry->data[0]);
         first = (first + 1) % RING_SLOTS;
         __atomic_store_n(&vm->ring->first, first, __ATOMIC_RELEASE);
     }
@@ -138,6 +144,8 @@ static int serve_port(struct floor_vm *vm)
         memset(data, 0, bytes);
         if (vm->run->io.port == 0xcfc)
             memcpy(data, &bridge, bytes < sizeof(bridge) ? bytes : sizeof(bridge));
+        if (vm->run->io.port == DATA_PORT && vm->clock && !vm->clock_error)
+            vm->clock_error = vm->clock->data(vm->clock->ctx, data);
         return -1;
     }
     if (vm->run->io.port == PAYLOAD_CONSOLE_PORT)
@@ -165,6 +173,10 @@ static int run_loop(struct floor_vm *vm)
             dprintf(STDERR_FILENO, "floor: the guest stopped with KVM exit %u\n", vm->run->exit_reason);
             return 1;
         }
+        if (vm->clock_error) {
+            dprintf(STDERR_FILENO, "floor: the clock: %s\n", strerror(-vm->clock_error));
+            return 1;
+        }
         if (status >= 0)
             return status;
     }
@@ -185,6 +197,14 @@ int floor_run(const void *arg)
     const struct floor_job *job = arg;
     char text[24];
 
+    vm.clock = job->clock;
+    if (vm.clock) {
+        int error = vm.clock->open(vm.clock->ctx);
+        if (error) {
+            dprintf(STDERR_FILENO, "floor: the clock: %s\n", strerror(-error));
+            return 1;
+        }
+    }
     if (!make_vm(&vm, &job->params))
         return 1;
     int status = run_loop(&vm);

@@ -28,8 +28,21 @@ static void on_signal(int number)
     caught_signal = number;
 }
 
+/* Those that ask this process to end. */
+static const int wanted_signals[] = {SIGINT, SIGTERM, SIGHUP};
+
+#define WANTED_SIGNALS (sizeof(wanted_signals) / sizeof(wanted_signals[0]))
+
 int bench_interrupted(void)
 {
+    sigset_t pending;
+
+    sigemptyset(&pending);
+    (void)sigpending(&pending);
+    for (size_t i = 0; i < WANTED_SIGNALS && !caught_signal; i++) {
+        if (sigismember(&pending, wanted_signals[i]) == 1)
+            caught_signal = wanted_signals[i];
+    }
     return caught_signal;
 }
 
@@ -49,20 +62,24 @@ static void remove_scratch(void)
 
 void bench_setup(void)
 {
-    static const int wanted[] = {SIGINT, SIGTERM, SIGHUP};
-    struct sigaction action = {.sa_handler = on_signal};
-    const char *base = getenv("TMPDIR");
-    sigset_t blocked;
     int fd = open("/dev/kvm", O_RDWR | O_CLOEXEC);
 
     if (fd < 0)
         err(BENCH_EXIT_SKIP, "skipped: /dev/kvm cannot be opened");
     (void)close(fd);
+    bench_setup_without_kvm();
+}
+
+void bench_setup_without_kvm(void)
+{
+    struct sigaction action = {.sa_handler = on_signal};
+    const char *base = getenv("TMPDIR");
+    sigset_t blocked;
 
     sigemptyset(&blocked);
-    for (size_t i = 0; i < sizeof(wanted) / sizeof(wanted[0]); i++) {
-        sigaddset(&blocked, wanted[i]);
-        (void)sigaction(wanted[i], &action, NULL);
+    for (size_t i = 0; i < WANTED_SIGNALS; i++) {
+        sigaddset(&blocked, wanted_signals[i]);
+        (void)sigaction(wanted_signals[i], &action, NULL);
     }
     (void)sigprocmask(SIG_BLOCK, &blocked, &outer_mask);
     (void)signal(SIGPIPE, SIG_IGN);

@@ -34,10 +34,12 @@ struct bench_outcome {
 };
 
 /*
- * bench_setup - blocks SIGINT, SIGTERM and SIGHUP outside bench_run(), ignores SIGPIPE, makes the scratch folder under
- * $TMPDIR or /tmp and has it removed at exit. Ends the process with one line on failure, with BENCH_EXIT_SKIP when
- * /dev/kvm cannot be used.
+ * bench_setup_without_kvm - blocks SIGINT, SIGTERM and SIGHUP outside bench_run(), ignores SIGPIPE, makes the scratch
+ * folder under $TMPDIR or /tmp and has it removed at exit. Ends the process with one line on failure.
  */
+void bench_setup_without_kvm(void);
+
+/* bench_setup - the same, and ends the process with BENCH_EXIT_SKIP when /dev/kvm cannot be used. */
 void bench_setup(void);
 
 /* bench_scratch_path - the path of @name in the scratch folder, into @path. */
@@ -49,7 +51,7 @@ void bench_scratch_path(char *path, size_t size, const char *name);
  */
 int bench_run(const struct bench_command *command, struct bench_outcome *outcome);
 
-/* bench_interrupted - the signal that asked this process to end, or 0. */
+/* bench_interrupted - the signal that asked this process to end, or 0. Also one that came outside bench_run(). */
 int bench_interrupted(void);
 
 /*

@@ -101,13 +101,17 @@ const char *variant_launch(const struct variant *variant, const struct variant_s
                            struct bench_outcome *outcome, char *fault)
 {
     struct files files;
-    char debugcon[PATH_BYTES + 8], stats[PATH_BYTES + 8], chardev[2 * PATH_BYTES], console[2 * PATH_BYTES - 32];
-    const struct floor_job job = {
-        .params = setup->params, .console_path = setup->console, .exits_path = files.floor_exits};
+    char debugcon[PATH_BYTES + 8], stats[PATH_BYTES + 8], model[PATH_BYTES + 8], chardev[2 * PATH_BYTES],
+        console[2 * PATH_BYTES - 32];
+    const struct floor_job job = {.params = setup->params,
+                                  .console_path = setup->console,
+                                  .exits_path = files.floor_exits,
+                                  .clock = setup->clock};
 
     name_files(&files);
     (void)snprintf(debugcon, sizeof(debugcon), "file:%s", setup->console);
     (void)snprintf(stats, sizeof(stats), "json:%s", files.stats);
+    (void)snprintf(model, sizeof(model), "unix:%s", setup->daemon ? setup->daemon : "");
     escape_commas(console, sizeof(console), setup->console);
     (void)snprintf(chardev, sizeof(chardev), "file,id=console,path=%s", console);
     const char *const ringvmm[MOST_WORDS] = {setup->ringvmm,
@@ -130,6 +134,8 @@ const char *variant_launch(const struct variant *variant, const struct variant_s
                                              stats,
                                              "--moderation",
                                              variant->moderation ? variant->moderation : "on",
+                                             setup->daemon ? "--device-model" : NULL,
+                                             model,
                                              NULL};
     const char *const qemu[MOST_WORDS] = {setup->qemu,
                                           "-M",

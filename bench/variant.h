@@ -36,6 +36,8 @@ enum {
 
 extern const struct variant variants[VARIANT_COUNT];
 
+struct floor_clock;
+
 struct variant_setup {
     const char *ringvmm; /* the programs */
     const char *qemu;
@@ -43,6 +45,8 @@ struct variant_setup {
     struct payload_params params;
     const char *console; /* the file or FIFO that takes what the guest writes to port 0x402 */
     int first_byte_fd;   /* the FIFO's reading end, or -1 */
+    const char *daemon;  /* ringvmm: the socket of the ringd that has clock and host bridge; NULL: ringvmm has them */
+    const struct floor_clock *clock; /* the floor's, or NULL */
 };
 
 /* What one run gave. */

@@ -62,7 +62,7 @@ build_in() {
 	rm -f "$log"
 }
 
-RUN_PACKAGES="gcc libc6-dev linux-libc-dev meson ninja-build pkg-config libev-dev libjansson-dev libseccomp-dev liburing-dev seabios"
+RUN_PACKAGES="gcc libc6-dev linux-libc-dev meson ninja-build pkg-config acpica-tools libev-dev libjansson-dev libseccomp-dev liburing-dev seabios"
 # QEMU is the peer of the benchmarks; strace counts exits from outside.
 BENCH_PACKAGES="qemu-system-x86 strace"
-TEST_PACKAGES="clang libclang-rt-dev clang-format g++ libcmocka-dev strace python3 util-linux man-db"
+TEST_PACKAGES="ovmf clang libclang-rt-dev clang-format g++ libcmocka-dev strace python3 util-linux man-db"

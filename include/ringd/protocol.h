@@ -24,7 +24,9 @@ RINGD_API_BEGIN
 #define RINGD_MSG_CONFIG_BYTES 256u  /* of a device's configuration */
 #define RINGD_MSG_STATE_BYTES  8192u /* of a model's state */
 #define RINGD_MSG_COUNTERS     16u
-#define RINGD_MSG_ALL          UINT32_MAX /* DRAIN: every device */
+#define RINGD_CLIENT_BYTES     (2u * 1024u * 1024u) /* of memory files that a client has in use */
+#define RINGD_CLIENT_FDS       80u                  /* that it has sent and that are in use */
+#define RINGD_MSG_ALL          UINT32_MAX           /* DRAIN: every device */
 
 enum ringd_msg_type {
     RINGD_MSG_HELLO = 1,
@@ -159,6 +161,8 @@ struct ringd_msg_stats {
 
 /* ---- the mailbox ---- */
 
+#define RINGD_MAIL_NOTHING UINT32_MAX /* the device of a request that has been given up */
+
 /* One request of one vCPU at a time. */
 struct ringd_mail {
     uint64_t request; /* its number: the one before and 1; stored last, with release order */
@@ -173,7 +177,7 @@ struct ringd_mail {
     uint32_t reserved2[3];
 };
 
-/* The file: a memfd of exactly this size, sealed against shrinking and growing. */
+/* The file: a memfd of exactly this size, sealed against shrinking and growing, its pages allocated. */
 struct ringd_mailbox {
     uint64_t pending; /* bit n: slot n has a request. Set by the client after `request`, taken by the daemon */
     uint32_t wanted;  /* 1: the daemon sleeps, whoever sets a bit takes this back and signals the doorbell */

@@ -168,10 +168,10 @@ int ringd_add(struct ringd *rd, const struct ringd_device_ops *ops, const void *
  * seals of all descriptors are checked, and nothing of what stands in the memory behind them is believed.
  */
 struct ringd_ring_source {
-    int ring_fd;  /* a memfd of RINGD_RING_BYTES, sealed against shrinking and growing, or KVM's MMIO2 buffer; -1: none,
-                     all accesses are synchronous */
-    int event_fd; /* the memfd's eventfd; -1 for KVM's buffer, which notifies by itself */
-    int state_fd; /* where to commit the device's state (ringd/state.h); -1: nowhere */
+    int ring_fd;   /* a memfd of RINGD_RING_BYTES, allocated and sealed against shrinking and growing, or KVM's MMIO2
+                      buffer; -1: none, all accesses are synchronous */
+    int event_fd;  /* the memfd's eventfd; -1 for KVM's buffer, which notifies by itself */
+    int state_fd;  /* where to commit the device's state (ringd/state.h); -1: nowhere */
     int notify_fd; /* with state_fd: an eventfd that tells of published events and output; -1: none */
 };
 

@@ -4,8 +4,9 @@
  * keeps in step with its model. A ringd that is killed at any instruction leaves in it what its successor needs to go
  * on after the last applied entry: nothing lost, nothing twice, order kept.
  *
- * The owner makes it: all zeroes, sealed against shrinking and growing, of at least ringd_state_file_bytes(), at most
- * RINGD_STATE_MOST_BYTES. All else in it is the ringd's, but for the two words events_seen and output_seen.
+ * The owner makes it: all zeroes, sealed against shrinking and growing, allocated (fallocate()), of at least
+ * ringd_state_file_bytes(), at most RINGD_STATE_MOST_BYTES. All else in it is the ringd's, but for the two words
+ * events_seen and output_seen.
  */
 #ifndef RINGD_STATE_H
 #define RINGD_STATE_H

@@ -12,15 +12,24 @@
 /* How long a vCPU sleeps before it looks whether the daemon is still there. */
 #define LOOK_NS 10000000
 
-static void post(struct ringd_client *client, unsigned slot, uint64_t request)
+/* Returns whether the daemon has taken what the slot's bit stood for before. */
+static bool post(struct ringd_client *client, unsigned slot, uint64_t request)
 {
     struct ringd_mailbox *mailbox = client->mailbox;
+    uint64_t bit = UINT64_C(1) << slot;
     __atomic_store_n(&mailbox->slots[slot].request, request, __ATOMIC_RELEASE);
-    __atomic_fetch_or(&mailbox->pending, UINT64_C(1) << slot, __ATOMIC_SEQ_CST);
+    bool taken = !(__atomic_fetch_or(&mailbox->pending, bit, __ATOMIC_SEQ_CST) & bit);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the daemon's, between `wanted` and `pending` */
     if (__atomic_load_n(&mailbox->wanted, __ATOMIC_RELAXED) &&
         __atomic_exchange_n(&mailbox->wanted, 0, __ATOMIC_RELAXED))
         client_signal(client->doorbell);
+    return taken;
+}
+
+/* Its low half is never zero, as that is what `done` begins with. */
+static uint64_t number_after(uint64_t request)
+{
+    return (uint32_t)(request + 1) ? request + 1 : request + 2;
 }
 
 static bool is_done(const struct ringd_mail *mail, uint64_t request)
@@ -47,36 +56,81 @@ static bool spin(const struct ringd_client *client, const struct ringd_mail *mai
     return false;
 }
 
-static void sleep_on(struct ringd_mail *mail, uint64_t request)
+static void sleep_on(struct ringd_mail *mail, uint64_t request, uint64_t most_ns)
 {
     uint32_t before = __atomic_load_n(&mail->done, __ATOMIC_ACQUIRE);
-    struct timespec look = {.tv_nsec = LOOK_NS};
+    struct timespec look = {.tv_nsec = (long)(most_ns < LOOK_NS ? most_ns : LOOK_NS)};
     if (before != (uint32_t)request)
         syscall(SYS_futex, &mail->done, FUTEX_WAIT, before, &look, NULL, 0);
 }
 
+/* Somebody has to see whether the daemon is there; whoever holds the lock is at it already. */
+static void check(struct ringd_client *client)
+{
+    if (pthread_mutex_trylock(&client->lock))
+        return;
+    connection_check(client);
+    pthread_mutex_unlock(&client->lock);
+}
+
+/* Nobody waits past this moment: the outage's deadline, or our own while the daemon seems to be there. */
+static uint64_t limit(struct ringd_client *client, uint64_t own)
+{
+    uint64_t away = __atomic_load_n(&client->away_until, __ATOMIC_RELAXED);
+    if (!away && !__atomic_load_n(&client->restored, __ATOMIC_RELAXED))
+        away = connection_outage(client, own);
+    return away && away < own ? away : own;
+}
+
 static int wait_for(struct ringd_client *client, struct ringd_mail *mail, uint64_t request)
 {
-    uint64_t until = client_now() + client->config.wait_ns;
-    int ret = 0;
+    uint64_t own = client_after(client->config.wait_ns);
+    bool done = false, over = false;
     __atomic_store_n(&mail->sleeping, 1, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the daemon's, between `done` and `sleeping` */
-    for (;;) {
-        sleep_on(mail, request);
-        if (is_done(mail, request))
+    while (!done) {
+        uint64_t now = client_now(), until = limit(client, own);
+        if (now < until)
+            sleep_on(mail, request, until - now);
+        else if (over)
             break;
-        if (client_now() >= until) {
-            ret = -ETIMEDOUT;
-            break;
-        }
-        /* Whoever holds the lock is at it already. */
-        if (pthread_mutex_trylock(&client->lock) == 0) {
-            connection_check(client);
-            pthread_mutex_unlock(&client->lock);
-        }
+        else
+            over = true; /* but for one look whether the daemon is back by now */
+        done = is_done(mail, request);
+        if (!done)
+            check(client);
     }
     __atomic_store_n(&mail->sleeping, 0, __ATOMIC_RELAXED);
-    return ret;
+    if (done)
+        return 0;
+    (void)connection_outage(client, own); /* it may be there and say nothing */
+    return -ETIMEDOUT;
+}
+
+/*
+ * The slot's request is replaced by one that asks for nothing, so whoever looks at the slot from now on, a successor
+ * too, has nothing to do. If the daemon has taken the request already, it may be at it; but it answers in order, and
+ * looks at `request` again before it begins, so nothing of what follows in the slot gets mixed with it or overtaken.
+ */
+static void give_up(struct ringd_client *client, unsigned slot, uint64_t request, uint64_t handed)
+{
+    struct ringd_mail *mail = &client->mailbox->slots[slot];
+    __atomic_store_n(&mail->device, RINGD_MAIL_NOTHING, __ATOMIC_RELAXED);
+    bool taken = post(client, slot, number_after(request));
+    /* Who is given the mailbox looks at all slots, whatever their bits. */
+    if (taken || __atomic_load_n(&client->handed, __ATOMIC_SEQ_CST) != handed)
+        client_count(&client->counts.in_doubt);
+    client_count(mail->write ? &client->counts.writes_dropped : &client->counts.reads_unanswered);
+    client->given_up[slot] = true;
+}
+
+/* Has the daemon answered what asked for nothing? Then it is back. */
+static void look_after(struct ringd_client *client, unsigned slot)
+{
+    const struct ringd_mail *mail = &client->mailbox->slots[slot];
+    if (is_done(mail, mail->request))
+        connection_lives(client);
+    client->given_up[slot] = false;
 }
 
 static int access_by_mail(struct ringd_remote *remote, unsigned slot, const struct ringd_mail *wanted, uint64_t *value)
@@ -85,19 +139,25 @@ static int access_by_mail(struct ringd_remote *remote, unsigned slot, const stru
     if (slot >= RINGD_ACCESS_SLOTS || wanted->width > 8)
         return -EINVAL;
     struct ringd_mail *mail = &client->mailbox->slots[slot];
-    uint64_t request = mail->request + 1; /* our own word: nobody else stores it */
-    if (!(uint32_t)request)
-        request++; /* its low half is never zero, as that is what `done` begins with */
+    if (__builtin_expect(client->given_up[slot], 0))
+        look_after(client, slot);
+    uint64_t request = number_after(mail->request); /* our own word: nobody else stores it */
+    uint64_t handed = __atomic_load_n(&client->handed, __ATOMIC_SEQ_CST);
+    /* Who has seen any of these sees that the request before is no more. */
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     __atomic_store_n(&mail->device, remote->id, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->region, wanted->region, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->width, wanted->width, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->write, wanted->write, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->offset, wanted->offset, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->value, wanted->value, __ATOMIC_RELAXED);
-    post(client, slot, request);
+    (void)post(client, slot, request);
     int ret = spin(client, mail, request) ? 0 : wait_for(client, mail, request);
-    if (ret)
+    if (ret) {
+        give_up(client, slot, request, handed);
         return ret;
+    }
+    connection_lives(client);
     *value = __atomic_load_n(&mail->result, __ATOMIC_RELAXED);
     ret = __atomic_load_n(&mail->status, __ATOMIC_RELAXED);
     client_deliver(remote);

@@ -24,7 +24,9 @@ int client_memory_file(const char *name, size_t bytes)
     int fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
     if (fd < 0)
         return -errno;
-    if (ftruncate(fd, (off_t)bytes) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
+    /* Allocated by us, so that it is charged to us: the daemon demands it. */
+    if (fallocate(fd, 0, 0, (off_t)bytes) < 0 ||
+        fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) < 0) {
         int error = errno;
         close(fd);
         return -error;
@@ -87,7 +89,7 @@ int ringd_client_create(const struct ringd_client_config *config, struct ringd_c
     int ret = strlen(config->path) < sizeof(client->path) ? make_files(client) : -ENAMETOOLONG;
     if (!ret) {
         strcpy(client->path, config->path);
-        ret = connection_open(client);
+        ret = connection_open(client, client_after(client->config.wait_ns));
     }
     if (ret) {
         ringd_client_destroy(client);
@@ -185,6 +187,19 @@ static int fill(struct ringd_remote *remote, const struct ringd_client_device *d
     return ret;
 }
 
+/* A kernel with the posted interface alone allows one mapping of a ring, which is the daemon's by now, and frees the
+ * ring with it. */
+static bool ring_dies_with_daemon(const struct ringd_remote *remote)
+{
+    if (!(remote->add.flags & RINGD_ADD_RING_KVM))
+        return false;
+    void *second = mmap(NULL, RINGD_RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, remote->fds[0], 0);
+    if (second == MAP_FAILED)
+        return true;
+    munmap(second, RINGD_RING_BYTES);
+    return false;
+}
+
 /* A device is in the list only once the daemon has it: till then a restoration must not add it. */
 static int add_locked(struct ringd_client *client, struct ringd_remote *remote)
 {
@@ -199,6 +214,7 @@ static int add_locked(struct ringd_client *client, struct ringd_remote *remote)
     if (ret)
         return ret;
     remote->posted = reply.posted;
+    remote->ring_dies = ring_dies_with_daemon(remote);
     client->remotes[remote->id] = remote;
     return 0;
 }
@@ -277,6 +293,11 @@ uint32_t ringd_client_posted(const struct ringd_remote *remote)
     return remote->posted;
 }
 
+bool ringd_client_ring_survives(const struct ringd_remote *remote)
+{
+    return !remote->ring_dies;
+}
+
 int ringd_client_push(struct ringd_remote *remote, uint64_t addr, uint32_t pio, const void *data, uint32_t len)
 {
     int ret = remote->ring ? ringd_ring_push(remote->ring, addr, pio, data, len) : -EINVAL;
@@ -298,6 +319,8 @@ int ringd_client_access(struct ringd_remote *remote, struct ringd_msg_access *ac
     access->sequence = UINT64_C(1) << 63 | ++remote->sequences[access->slot];
     int ret = connection_request(client, &access->head, sizeof(*access), NULL, 0, &reply, sizeof(reply), sizeof(reply));
     pthread_mutex_unlock(&client->lock);
+    if (ret == -ETIMEDOUT)
+        client_count(access->write ? &client->counts.writes_dropped : &client->counts.reads_unanswered);
     *value = ret ? UINT64_MAX : reply.value;
     client_deliver(remote);
     return ret;
@@ -447,5 +470,17 @@ void ringd_client_dispatch(struct ringd_client *client)
 
 uint64_t ringd_client_reconnects(const struct ringd_client *client)
 {
-    return __atomic_load_n(&client->reconnects, __ATOMIC_RELAXED);
+    return __atomic_load_n(&client->counts.returns, __ATOMIC_RELAXED);
+}
+
+void ringd_client_counts(const struct ringd_client *client, struct ringd_client_counts *out)
+{
+    *out = (struct ringd_client_counts){
+        .returns = __atomic_load_n(&client->counts.returns, __ATOMIC_RELAXED),
+        .outages = __atomic_load_n(&client->counts.outages, __ATOMIC_RELAXED),
+        .reads_unanswered = __atomic_load_n(&client->counts.reads_unanswered, __ATOMIC_RELAXED),
+        .writes_dropped = __atomic_load_n(&client->counts.writes_dropped, __ATOMIC_RELAXED),
+        .in_doubt = __atomic_load_n(&client->counts.in_doubt, __ATOMIC_RELAXED),
+        .rings_lost = __atomic_load_n(&client->counts.rings_lost, __ATOMIC_RELAXED),
+    };
 }

@@ -14,7 +14,24 @@
 #include "client/internal.h"
 
 #define CONNECT_SECONDS 1
-#define RETRY_NS        5000000 /* between two attempts at a daemon that is away */
+#define RETRY_NS        5000000    /* between two attempts at a daemon that is away */
+#define ATTEMPT_NS      100000000  /* how long one may take that comes after the deadline */
+#define MUTE_NS         1000000000 /* before the next one, at a daemon that takes connections and says nothing */
+
+uint64_t client_after(uint64_t ns)
+{
+    uint64_t now = client_now();
+    return ns < UINT64_MAX - now ? now + ns : UINT64_MAX;
+}
+
+uint64_t connection_outage(struct ringd_client *client, uint64_t until)
+{
+    uint64_t none = 0;
+    if (!__atomic_compare_exchange_n(&client->away_until, &none, until, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+        return none;
+    client_count(&client->counts.outages);
+    return until;
+}
 
 static void watch(struct ringd_client *client, int op)
 {
@@ -40,7 +57,7 @@ void connection_lost(struct ringd_client *client)
     set_retry(client, true);
     if (client->restored && client->config.state)
         client->config.state(client->config.ctx, false);
-    client->restored = false;
+    __atomic_store_n(&client->restored, false, __ATOMIC_RELAXED);
 }
 
 static int send_message(int fd, const void *message, size_t size, const int *fds, unsigned fd_count)
@@ -63,21 +80,31 @@ static int send_message(int fd, const void *message, size_t size, const int *fds
     return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -ENOTCONN;
 }
 
-/* One request on a connection that is there. -ENOTCONN: it is no more, or what came is no answer. */
-static int ask(struct ringd_client *client, struct ringd_msg *message, size_t size, const int *fds, unsigned fd_count,
-               void *reply, size_t reply_least, size_t reply_size)
+/* Until there is something to read, or the moment has come. */
+static bool wait_readable(int fd, uint64_t until)
+{
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    for (;;) {
+        uint64_t now = client_now(), left = until > now ? until - now : 0;
+        struct timespec most = {.tv_sec = (time_t)(left / 1000000000u), .tv_nsec = (long)(left % 1000000000u)};
+        int ret = ppoll(&ready, 1, &most, NULL);
+        if (ret >= 0 || errno != EINTR)
+            return ret == 1;
+    }
+}
+
+/* One request on a connection that is there. -ENOTCONN: it is no more, or what came is no answer, or nothing came until
+ * then. */
+static int ask(struct ringd_client *client, uint64_t until, struct ringd_msg *message, size_t size, const int *fds,
+               unsigned fd_count, void *reply, size_t reply_least, size_t reply_size)
 {
     struct ringd_msg *head = reply;
     message->serial = ++client->serial;
     message->status = 0;
-    int ret, lost = send_message(client->socket, message, size, fds, fd_count);
+    int lost = send_message(client->socket, message, size, fds, fd_count);
     if (lost && message->type != RINGD_MSG_HELLO) /* a refusal may be there all the same */
         return lost;
-    struct pollfd ready = {.fd = client->socket, .events = POLLIN};
-    do
-        ret = poll(&ready, 1, (int)(client->config.wait_ns / 1000000));
-    while (ret < 0 && errno == EINTR);
-    if (ret != 1)
+    if (!wait_readable(client->socket, until))
         return -ENOTCONN;
     ssize_t got = recv(client->socket, reply, reply_size, MSG_DONTWAIT);
     if (got < 0 && errno == ECONNRESET) /* reported once, before what was sent earlier */
@@ -90,20 +117,20 @@ static int ask(struct ringd_client *client, struct ringd_msg *message, size_t si
     return head->status;
 }
 
-static int say_hello(struct ringd_client *client)
+static int say_hello(struct ringd_client *client, uint64_t until)
 {
     struct ringd_msg_hello hello = {.head.type = RINGD_MSG_HELLO,
                                     .magic = RINGD_PROTOCOL_MAGIC,
                                     .least = RINGD_PROTOCOL_VERSION,
                                     .most = RINGD_PROTOCOL_VERSION};
     struct ringd_msg_hello_reply reply;
-    int ret = ask(client, &hello.head, sizeof(hello), NULL, 0, &reply, sizeof(reply), sizeof(reply));
+    int ret = ask(client, until, &hello.head, sizeof(hello), NULL, 0, &reply, sizeof(reply), sizeof(reply));
     if (!ret && (reply.magic != RINGD_PROTOCOL_MAGIC || reply.version != RINGD_PROTOCOL_VERSION))
         ret = -EPROTO;
     return ret;
 }
 
-static int restore(struct ringd_client *client)
+static int restore(struct ringd_client *client, uint64_t until)
 {
     for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++) {
         struct ringd_remote *remote = client->remotes[i];
@@ -112,23 +139,31 @@ static int restore(struct ringd_client *client)
             continue;
         remote->add.flags &= ~(uint32_t)RINGD_ADD_PAUSED;
         remote->add.flags |= client->paused ? RINGD_ADD_PAUSED : 0;
-        int ret = ask(client, &remote->add.head, sizeof(remote->add), remote->fds, remote->fd_count, &reply,
+        int ret = ask(client, until, &remote->add.head, sizeof(remote->add), remote->fds, remote->fd_count, &reply,
                       sizeof(reply), sizeof(reply));
         if (ret)
             return ret;
     }
     struct ringd_msg message = {.type = RINGD_MSG_PAUSE}, reply;
     if (client->paused) { /* devices that are added later, too */
-        int ret = ask(client, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), sizeof(reply));
+        int ret = ask(client, until, &message, sizeof(message), NULL, 0, &reply, sizeof(reply), sizeof(reply));
         if (ret)
             return ret;
     }
     const int fds[2] = {client->mailbox_fd, client->doorbell};
     message.type = RINGD_MSG_MAILBOX;
-    return ask(client, &message, sizeof(message), fds, 2, &reply, sizeof(reply), sizeof(reply));
+    __atomic_fetch_add(&client->handed, 1, __ATOMIC_SEQ_CST);
+    return ask(client, until, &message, sizeof(message), fds, 2, &reply, sizeof(reply), sizeof(reply));
 }
 
-int connection_open(struct ringd_client *client)
+/* For one attempt: what is left until the deadline, but never less than it takes to see whether the daemon is there. */
+static uint64_t attempt_until(uint64_t deadline)
+{
+    uint64_t least = client_after(ATTEMPT_NS);
+    return deadline > least ? deadline : least;
+}
+
+static int connect_socket(struct ringd_client *client)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, client->path, sizeof(client->path));
@@ -145,19 +180,48 @@ int connection_open(struct ringd_client *client)
     }
     client->socket = fd;
     watch(client, EPOLL_CTL_ADD);
-    int ret = say_hello(client);
+    return 0;
+}
+
+static int try_open(struct ringd_client *client, uint64_t until)
+{
+    int ret = connect_socket(client);
     if (!ret)
-        ret = restore(client);
-    if (ret) {
+        ret = say_hello(client, until);
+    if (!ret)
+        ret = restore(client, until);
+    if (ret)
         connection_lost(client);
+    return ret;
+}
+
+static void count_return(struct ringd_client *client)
+{
+    client_count(&client->counts.returns);
+    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
+        if (client->remotes[i] && client->remotes[i]->ring_dies)
+            client_count(&client->counts.rings_lost);
+}
+
+int connection_open(struct ringd_client *client, uint64_t until)
+{
+    if (client_now() < client->next_try)
+        return -ENOTCONN;
+    uint64_t most = attempt_until(until);
+    int ret = try_open(client, most);
+    if (ret) {
+        uint64_t now = client_now();
+        client->next_try = now + (now >= most ? MUTE_NS : RETRY_NS / 2);
         return ret;
     }
     set_retry(client, false);
+    connection_lives(client);
     if (client->was_restored)
-        __atomic_store_n(&client->reconnects, client->reconnects + 1, __ATOMIC_RELAXED);
+        count_return(client);
     if (client->was_restored && client->config.state)
         client->config.state(client->config.ctx, true);
-    client->restored = client->was_restored = true;
+    client->was_restored = true;
+    __atomic_store_n(&client->restored, true, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -168,22 +232,27 @@ void connection_check(struct ringd_client *client)
     if (client->socket >= 0 && poll(&gone, 1, 0) == 1)
         connection_lost(client);
     if (client->socket < 0)
-        (void)connection_open(client);
+        (void)connection_open(client, connection_outage(client, client_after(client->config.wait_ns)));
 }
 
 int connection_request(struct ringd_client *client, struct ringd_msg *message, size_t size, const int *fds,
                        unsigned fd_count, void *reply, size_t reply_least, size_t reply_size)
 {
-    uint64_t until = client_now() + client->config.wait_ns;
+    uint64_t own = client_after(client->config.wait_ns);
     for (;;) {
+        uint64_t away = __atomic_load_n(&client->away_until, __ATOMIC_RELAXED), until = away && away < own ? away : own;
         if (client->socket < 0)
-            (void)connection_open(client);
-        int ret =
-            client->socket < 0 ? -ENOTCONN : ask(client, message, size, fds, fd_count, reply, reply_least, reply_size);
-        if (ret != -ENOTCONN)
+            (void)connection_open(client, until);
+        int ret = client->socket < 0
+                      ? -ENOTCONN
+                      : ask(client, attempt_until(until), message, size, fds, fd_count, reply, reply_least, reply_size);
+        if (ret != -ENOTCONN) {
+            connection_lives(client);
             return ret;
+        }
         connection_lost(client);
-        if (client_now() >= until)
+        until = connection_outage(client, own);
+        if (client_now() >= (until < own ? until : own))
             return -ETIMEDOUT;
         struct timespec pause = {.tv_nsec = RETRY_NS};
         nanosleep(&pause, NULL);

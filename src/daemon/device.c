@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* A client's device: a ringd of its own, so that it comes, goes and fails by itself. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #include "daemon/server.h"
+#include "ringd/internal.h"
+#include "ringd/source.h"
 
 struct device *device_find(const struct session *session, uint32_t id)
 {
@@ -17,7 +20,20 @@ static void on_device(struct ev_loop *loop, ev_io *io, int events)
     (void)loop;
     (void)events;
     struct device *device = io->data;
-    (void)ringd_dispatch(device->rd);
+    device->session->ready |= 1u << device->id;
+    turn_join(device->session);
+}
+
+bool device_serve_next(struct session *session)
+{
+    uint32_t behind = session->ready & (UINT32_MAX << 1 << session->last_ready);
+    uint32_t from = behind ? behind : session->ready;
+    if (!from)
+        return false;
+    session->last_ready = (unsigned)__builtin_ctz(from);
+    session->ready &= ~(1u << session->last_ready);
+    (void)ringd_dispatch(session->devices[session->last_ready]->rd);
+    return true;
 }
 
 /* What the flags and the mask announce must be what came. */
@@ -92,6 +108,34 @@ static unsigned sort_fds(const struct ringd_msg_add *add, const int *fds, struct
     return at;
 }
 
+/* Closing the last descriptor of KVM's ring waits for locks that the client can hold, so that one is for the closer. */
+static int keep_kvm_ring(struct device *device, const struct ringd_msg_add *add, int ring_fd)
+{
+    if (!(add->flags & RINGD_ADD_RING_KVM))
+        return 0;
+    device->kvm_ring_fd = fcntl(ring_fd, F_DUPFD_CLOEXEC, 0);
+    return device->kvm_ring_fd < 0 ? -errno : 0;
+}
+
+/* Memory files that come with ADD, against the client's limit; what is not one is refused by ringd_add_on_ring(). */
+static int charge(struct device *device, const struct ringd_msg_add *add, const int *fds, unsigned fd_count)
+{
+    struct ringd_ring_source source;
+    int irqs[RINGD_MSG_IRQS];
+    size_t bytes = 0;
+    (void)sort_fds(add, fds, &source, irqs);
+    if (source.state_fd >= 0)
+        (void)source_check_memfd(source.state_fd, 0, RINGD_STATE_MOST_BYTES, &bytes);
+    if (source.ring_fd >= 0)
+        bytes += RINGD_RING_BYTES;
+    int ret = session_charge(device->session, bytes, fd_count);
+    if (!ret) {
+        device->shared_bytes = bytes;
+        device->fds = fd_count;
+    }
+    return ret;
+}
+
 /* The ring's and the state's descriptors become the ringd's, the interrupts' the device's; those are replaced by -1.
  * Nothing is replayed before the regions are where they belong. */
 static int start(struct device *device, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
@@ -108,7 +152,9 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
     unsigned own = sort_fds(add, fds, &source, device->irq_fds);
     for (unsigned i = own; i < fd_count; i++)
         fds[i] = -1;
-    int ret = ringd_create(&config, &device->rd);
+    int ret = keep_kvm_ring(device, add, source.ring_fd);
+    if (!ret)
+        ret = ringd_create(&config, &device->rd);
     if (!ret)
         ret = ringd_add_on_ring(device->rd, &device->hosted.ops, &device->hosted, &wiring, &source, &device->dev);
     if (ret)
@@ -117,8 +163,10 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
         fds[i] = -1;
     reply->resumed = ringd_took_over(device->dev);
     ret = map_regions(device, add);
-    if (ret)
+    if (ret) { /* without its regions each entry would belong nowhere */
+        dev_abandon(device->dev);
         return ret;
+    }
     if (add->flags & RINGD_ADD_PAUSED || device->session->paused)
         ringd_pause(device->rd);
     reply->state_bytes = state_bytes(device);
@@ -143,9 +191,12 @@ int device_add(struct session *session, const struct ringd_msg_add *add, int *fd
         return -ENOMEM;
     device->session = session;
     device->id = add->device;
+    device->kvm_ring_fd = -1;
     for (unsigned i = 0; i < RINGD_MSG_IRQS; i++)
         device->irq_fds[i] = -1;
     ret = hosted_prepare(&device->hosted, type, add->config, add->config_bytes);
+    if (!ret)
+        ret = charge(device, add, fds, fd_count);
     if (!ret)
         ret = start(device, add, fds, fd_count, reply);
     reply->regions = type->ops->region_count;
@@ -162,16 +213,22 @@ int device_add(struct session *session, const struct ringd_msg_add *add, int *fd
 
 void device_remove(struct device *device)
 {
+    struct session *session = device->session;
     if (device->rd) {
         if (ev_is_active(&device->io))
-            ev_io_stop(device->session->server->loop, &device->io);
+            ev_io_stop(session->server->loop, &device->io);
         ringd_stop(device->rd);
         ringd_destroy(device->rd);
     }
     for (unsigned i = 0; i < RINGD_MSG_IRQS; i++)
         if (device->irq_fds[i] >= 0)
-            close(device->irq_fds[i]);
-    if (device_find(device->session, device->id) == device)
-        device->session->devices[device->id] = NULL;
+            session_let_go(session, device->irq_fds[i]);
+    if (device->kvm_ring_fd >= 0)
+        session_let_go(session, device->kvm_ring_fd);
+    session_discharge(session, device->shared_bytes, device->fds);
+    if (device_find(session, device->id) == device) {
+        session->devices[device->id] = NULL;
+        session->ready &= ~(1u << device->id);
+    }
     free(device);
 }

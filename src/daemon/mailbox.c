@@ -6,15 +6,14 @@
 #include <errno.h>
 #include <limits.h>
 #include <linux/futex.h>
-#include <sched.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "common/cycles.h"
 #include "daemon/server.h"
 #include "ringd/source.h"
+
+#define MAILBOX_FDS 2u /* memory and doorbell */
 
 #define load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 
@@ -24,14 +23,20 @@ static void on_doorbell(struct ev_loop *loop, ev_io *io, int events)
     (void)events;
     struct session *session = io->data;
     source_silence(session->mailbox.doorbell);
-    mailbox_serve(session);
+    mailbox_wake(&session->mailbox);
+    turn_join(session);
 }
 
+/*
+ * A client that has given a request up may be filling the slot anew while we read it. It has taken `request` back
+ * before that, so if `request` is still the same behind the fields, they belong to it. If not, the bit of what is to
+ * come is yet to be set.
+ */
 static void answer(struct session *session, unsigned index)
 {
     struct ringd_mail *mail = &session->mailbox.page->slots[index];
     uint64_t request = __atomic_load_n(&mail->request, __ATOMIC_ACQUIRE), value = 0;
-    if ((uint32_t)request == load(&mail->done))
+    if (!(uint32_t)request || (uint32_t)request == load(&mail->done))
         return;
     struct ringd_access access = {
         .slot = index,
@@ -42,7 +47,11 @@ static void answer(struct session *session, unsigned index)
         .offset = load(&mail->offset),
         .value = load(&mail->value),
     };
-    struct device *device = device_find(session, load(&mail->device));
+    uint32_t id = load(&mail->device);
+    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* pairs with the client's release fence behind its taking back */
+    if (load(&mail->request) != request)
+        return;
+    struct device *device = device_find(session, id);
     int status = device ? ringd_access(device->dev, &access, &value) : -ENODEV;
     if (device)
         device->accesses++;
@@ -54,43 +63,38 @@ static void answer(struct session *session, unsigned index)
         syscall(SYS_futex, &mail->done, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static bool answer_all(struct session *session, uint64_t slots)
+bool mailbox_has_mail(const struct mailbox *mailbox)
 {
-    for (uint64_t left = slots; left; left &= left - 1)
-        answer(session, (unsigned)__builtin_ctzll(left));
-    return slots != 0;
+    return mailbox->taken || (mailbox->awake && load(&mailbox->page->pending));
 }
 
-static uint64_t take_pending(struct mailbox *mailbox)
-{
-    return load(&mailbox->page->pending) ? __atomic_exchange_n(&mailbox->page->pending, 0, __ATOMIC_ACQ_REL) : 0;
-}
-
-/* The bound on a turn: a client that always has one more request would otherwise have the daemon for itself. */
-#define TURN_ANSWERS       16
-#define LOOKS_BEFORE_YIELD 32 /* 2 us or so */
-
-void mailbox_serve(struct session *session)
+/* By turns among the slots, too. */
+bool mailbox_serve_next(struct session *session)
 {
     struct mailbox *mailbox = &session->mailbox;
-    uint64_t spin_ns = (uint64_t)session->server->config.spin_us * 1000, until = monotonic_ns() + spin_ns;
-    for (unsigned turns = 0, looks = 0; turns < TURN_ANSWERS;) {
-        if (answer_all(session, take_pending(mailbox))) {
-            turns++;
-            looks = 0;
-            until = monotonic_ns() + spin_ns;
-        } else if (monotonic_ns() >= until) {
-            break;
-        } else if (++looks < LOOKS_BEFORE_YIELD) {
-            __builtin_ia32_pause();
-        } else {
-            sched_yield(); /* whoever is to ask next may wait for our CPU */
-        }
-    }
+    if (!mailbox_has_mail(mailbox))
+        return false;
+    if (!mailbox->taken)
+        mailbox->taken = __atomic_exchange_n(&mailbox->page->pending, 0, __ATOMIC_ACQ_REL);
+    uint64_t behind = mailbox->taken & (UINT64_MAX << 1 << mailbox->last), from = behind ? behind : mailbox->taken;
+    if (!from)
+        return false;
+    mailbox->last = (unsigned)__builtin_ctzll(from);
+    mailbox->taken &= ~(UINT64_C(1) << mailbox->last);
+    answer(session, mailbox->last);
+    return true;
+}
+
+void mailbox_wake(struct mailbox *mailbox)
+{
+    mailbox->awake = true;
+    __atomic_store_n(&mailbox->page->wanted, 0, __ATOMIC_RELAXED);
+}
+
+void mailbox_sleep(struct mailbox *mailbox)
+{
+    mailbox->awake = false;
     __atomic_store_n(&mailbox->page->wanted, 1, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the client's, between `pending` and `wanted` */
-    if (load(&mailbox->page->pending))
-        source_signal(mailbox->doorbell); /* set before the client could see that; or more than a turn's worth */
 }
 
 int mailbox_open(struct session *session, int memfd, int doorbell)
@@ -101,19 +105,26 @@ int mailbox_open(struct session *session, int memfd, int doorbell)
     if (source_check_memfd(memfd, sizeof(struct ringd_mailbox), sizeof(struct ringd_mailbox), NULL) ||
         source_check_eventfd(doorbell))
         return -EINVAL;
+    int ret = session_charge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
+    if (ret)
+        return ret;
     void *map = mmap(NULL, sizeof(struct ringd_mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-    if (map == MAP_FAILED)
-        return -errno;
+    if (map == MAP_FAILED) {
+        ret = -errno;
+        session_discharge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
+        return ret;
+    }
     *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell};
     ev_io_init(&mailbox->io, on_doorbell, doorbell, EV_READ);
     mailbox->io.data = session;
     ev_io_start(session->server->loop, &mailbox->io);
-    /* A predecessor may have taken bits whose requests it did not come to. */
-    answer_all(session, UINT64_MAX);
-    mailbox_serve(session);
+    mailbox->taken = UINT64_MAX; /* a predecessor may have taken bits whose requests it did not come to */
+    mailbox_wake(mailbox);
+    turn_join(session);
     return 0;
 }
 
+/* Both descriptors are known to be closed in no time. */
 void mailbox_close(struct session *session)
 {
     struct mailbox *mailbox = &session->mailbox;
@@ -123,5 +134,6 @@ void mailbox_close(struct session *session)
     munmap(mailbox->page, sizeof(struct ringd_mailbox));
     close(mailbox->memfd);
     close(mailbox->doorbell);
-    mailbox->page = NULL;
+    session_discharge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
+    *mailbox = (struct mailbox){0};
 }

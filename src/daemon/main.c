@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /* ringd: device models outside of the VMM's process. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -20,6 +23,9 @@ enum { EXIT_USAGE = 2, EXIT_FAILED = 4 };
 #define MOST_CLIENTS        1024u
 #define DEFAULT_SPIN_US     20u
 #define MOST_SPIN_US        1000u
+#define LISTEN_BACKLOG      64
+#define LOCK_WAIT_MS        2000u /* many times what another one needs to start */
+#define LOCK_LOOK_MS        5u
 
 struct options {
     struct server_config server;
@@ -146,7 +152,39 @@ static int take_path(int fd, const struct sockaddr_un *address)
     mode_t mask = umask(0117); /* its owner and group */
     ret = bind(fd, (const void *)address, sizeof(*address)) < 0 ? -errno : 0;
     umask(mask);
-    return ret;
+    return ret ? ret : listen(fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
+}
+
+/*
+ * Two daemons that start at once could each find the path stale and take it from the other. So whoever is between its
+ * look and its listen() holds a lock of the directory: nothing is left behind by that, and it ends with the process.
+ */
+static int lock_directory(const char *path)
+{
+    char directory[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+    strcpy(directory, path);
+    char *slash = strrchr(directory, '/');
+    if (slash)
+        slash[slash == directory] = 0;
+    int fd = open(slash ? directory : ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0)
+        return -errno;
+    for (unsigned waited = 0; flock(fd, LOCK_EX | LOCK_NB) < 0; waited += LOCK_LOOK_MS) {
+        int error = errno;
+        if ((error != EWOULDBLOCK && error != EINTR) || waited >= LOCK_WAIT_MS) {
+            close(fd);
+            return error == EWOULDBLOCK ? -EBUSY : -error;
+        }
+        poll(NULL, 0, LOCK_LOOK_MS);
+    }
+    return fd;
+}
+
+static const char *hint(int error)
+{
+    return error == -EADDRINUSE ? "; another daemon listens there"
+           : error == -EBUSY    ? "; somebody holds a lock of its directory (flock), use another"
+                                : "";
 }
 
 static int listen_at(const char *path)
@@ -159,12 +197,15 @@ static int listen_at(const char *path)
     }
     strcpy(address.sun_path, path);
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    int ret = fd < 0 ? -errno : take_path(fd, &address);
-    if (!ret && listen(fd, 64) < 0)
-        ret = -errno;
+    int ret = fd < 0 ? -errno : 0, lock = ret ? ret : lock_directory(path);
+    if (lock >= 0) {
+        ret = take_path(fd, &address);
+        close(lock);
+    } else {
+        ret = lock;
+    }
     if (ret) {
-        fprintf(stderr, "ringd: --socket '%s': %s%s\n", path, strerror(-ret),
-                ret == -EADDRINUSE ? "; another daemon listens there" : "");
+        fprintf(stderr, "ringd: --socket '%s': %s%s\n", path, strerror(-ret), hint(ret));
         exit(EXIT_FAILED);
     }
     return fd;
@@ -197,11 +238,16 @@ int main(int argc, char **argv)
         fputs("ringd: --socket is missing, and no socket has been passed; see 'ringd --help'\n", stderr);
         return EXIT_USAGE;
     }
-    if (sandbox_limits(options.server.max_clients) || (options.user && sandbox_user(options.user)) || sandbox_seal())
-        return EXIT_FAILED;
-    int ret = server_run(&options.server, fd);
+    struct closer *closer;
+    int ret = closer_start(&closer);
+    if (!ret) {
+        if (sandbox_limits(&options.server.max_clients) || (options.user && sandbox_user(options.user)) ||
+            sandbox_seal())
+            return EXIT_FAILED;
+        ret = server_run(&options.server, fd, closer);
+    }
     if (ret) {
-        fprintf(stderr, "ringd: %s\n", strerror(-ret));
+        fprintf(stderr, "ringd: it cannot run: %s\n", strerror(-ret));
         return EXIT_FAILED;
     }
     return 0;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "daemon/sandbox.h"
+#include "daemon/server.h" /* before seccomp.h: the kernel's elf.h makes a macro of ev.h's EV_NONE */
 
 #include <errno.h>
 #include <grp.h>
@@ -8,6 +9,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <unistd.h>
 /* The sanitizers look at the process from outside as it ends, for which they need more than we do. */
 #if defined(HAVE_SECCOMP) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
@@ -15,26 +17,45 @@
 #include <seccomp.h>
 #endif
 
-#include <ringd/protocol.h>
+/* A session: its socket, what it may send, a poll fd, a timerfd and a KVM ring's duplicate for each device, and what
+ * the closer has of it. Our own: loop, signals, listening socket, closer, what is refused; and some for the C library.
+ */
+#define FDS_OF_A_CLIENT (1u + RINGD_CLIENT_FDS + 3u * RINGD_MSG_DEVICES + CLOSING_MOST)
+#define FDS_OF_OUR_OWN  (32u + SERVER_REFUSED_MOST)
 
-/* A session: its socket and mailbox; a device: ring, event, state, notify, interrupts, poll fd, timerfd. */
-#define FDS_OF_A_CLIENT (3u + RINGD_MSG_DEVICES * (6u + RINGD_MSG_IRQS))
-#define FDS_OF_OUR_OWN  32u
-
-int sandbox_limits(unsigned max_clients)
+static int limit_files(unsigned *max_clients)
 {
-    struct rlimit files, none = {0, 0};
-    rlim_t wanted = FDS_OF_OUR_OWN + (rlim_t)max_clients * FDS_OF_A_CLIENT;
+    struct rlimit files;
+    rlim_t wanted = FDS_OF_OUR_OWN + (rlim_t)*max_clients * FDS_OF_A_CLIENT;
     if (getrlimit(RLIMIT_NOFILE, &files) < 0)
         return -1;
-    if (files.rlim_cur < wanted) {
-        files.rlim_cur = wanted < files.rlim_max ? wanted : files.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
-            fprintf(stderr, "ringd: the limit of open files cannot be raised to %llu: %s\n",
-                    (unsigned long long)files.rlim_cur, strerror(errno));
+    if (files.rlim_max < wanted) {
+        rlim_t clients = files.rlim_max < FDS_OF_OUR_OWN ? 0 : (files.rlim_max - FDS_OF_OUR_OWN) / FDS_OF_A_CLIENT;
+        fprintf(
+            stderr,
+            "ringd: --max-clients %u needs %llu open files, the hard limit is %llu: %llu clients at most are served; "
+            "raise the limit (LimitNOFILE= of the unit, ulimit -Hn), or ask for fewer\n",
+            *max_clients, (unsigned long long)wanted, (unsigned long long)files.rlim_max, (unsigned long long)clients);
+        if (!clients)
             return -1;
-        }
+        *max_clients = (unsigned)clients;
+        wanted = files.rlim_max;
     }
+    if (files.rlim_cur >= wanted)
+        return 0;
+    files.rlim_cur = wanted;
+    if (setrlimit(RLIMIT_NOFILE, &files) == 0)
+        return 0;
+    fprintf(stderr, "ringd: the limit of open files cannot be raised to %llu: %s\n", (unsigned long long)wanted,
+            strerror(errno));
+    return -1;
+}
+
+int sandbox_limits(unsigned *max_clients)
+{
+    struct rlimit none = {0, 0};
+    if (limit_files(max_clients))
+        return -1;
     if (setrlimit(RLIMIT_NPROC, &none) < 0 || setrlimit(RLIMIT_CORE, &none) < 0) {
         fprintf(stderr, "ringd: limits cannot be set: %s\n", strerror(errno));
         return -1;
@@ -98,6 +119,7 @@ static const int allowed[] = {
     SCMP_SYS(rt_sigreturn),
     SCMP_SYS(sched_yield),
     SCMP_SYS(sendto),
+    SCMP_SYS(shutdown),
     SCMP_SYS(timerfd_create),
     SCMP_SYS(timerfd_settime),
     SCMP_SYS(write),
@@ -110,6 +132,10 @@ static int add_rules(scmp_filter_ctx filter)
         if (ret)
             return ret;
     }
+    int ret = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(setsockopt), 2, SCMP_A1(SCMP_CMP_EQ, SOL_SOCKET),
+                               SCMP_A2(SCMP_CMP_EQ, SO_PASSCRED));
+    if (ret)
+        return ret;
     /* The cycle counter is only trusted where this says so; its absence costs a little time. */
     return seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOENT), SCMP_SYS(openat), 0);
 }
@@ -120,7 +146,9 @@ static int filter_calls(void)
     scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
     if (!filter)
         return -ENOMEM;
-    int ret = add_rules(filter);
+    int ret = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1); /* the closer, too */
+    if (!ret)
+        ret = add_rules(filter);
     if (!ret)
         ret = seccomp_load(filter);
     seccomp_release(filter);

@@ -4,9 +4,11 @@
 #define DAEMON_SANDBOX_H
 
 /* Each prints one line and returns -1 when it fails. */
-int sandbox_limits(unsigned max_clients); /* descriptors as many as its clients may need, no child, no core file */
-int sandbox_user(const char *user);       /* from root to `user` and its groups */
-int sandbox_seal(void);                   /* no new privileges; with libseccomp, no call but those the loop makes */
+/* Descriptors as many as its clients may need, no child, no core file. Where the limit of open files does not allow
+ * that many, a line says so, and *max_clients is how many it does. */
+int sandbox_limits(unsigned *max_clients);
+int sandbox_user(const char *user); /* from root to `user` and its groups */
+int sandbox_seal(void); /* for all threads: no new privileges; with libseccomp, no call but those the loop makes */
 /* "libseccomp", or that there is none. */
 const char *sandbox_kind(void);
 

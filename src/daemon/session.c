@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* A client: one message a turn of the loop, one reply for each; whoever breaks a rule is dropped, and nobody else
- * notices. */
+/* A client: one reply for each message; whoever breaks a rule is dropped, and nobody else notices. */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,30 +11,108 @@
 
 #define MESSAGE_MOST sizeof(struct ringd_msg_state)
 
-static void close_fds(const int *fds, unsigned count)
+/* ---- limits ---- */
+
+int session_charge(struct session *session, size_t bytes, unsigned fds)
 {
-    for (unsigned i = 0; i < count; i++)
-        if (fds[i] >= 0)
-            close(fds[i]);
+    if (bytes > RINGD_CLIENT_BYTES - session->shared_bytes) {
+        server_log(session, "refused: %zu bytes of memory files, beside %zu, are more than %u", bytes,
+                   session->shared_bytes, RINGD_CLIENT_BYTES);
+        return -EDQUOT;
+    }
+    if (fds > RINGD_CLIENT_FDS - session->fds) {
+        server_log(session, "refused: %u descriptors, beside %u, are more than %u", fds, session->fds,
+                   RINGD_CLIENT_FDS);
+        return -EMFILE;
+    }
+    session->shared_bytes += bytes;
+    session->fds += fds;
+    return 0;
 }
 
-/* All descriptors that came, those of a message that is refused too: they are ours to close. More than `most` are
- * closed by the kernel, and the message is marked. */
-static unsigned take_fds(struct msghdr *msg, int *fds, unsigned most)
+void session_discharge(struct session *session, size_t bytes, unsigned fds)
+{
+    session->shared_bytes -= bytes;
+    session->fds -= fds;
+}
+
+/* ---- descriptors that are not known to be closed in no time ---- */
+
+void session_let_go(struct session *session, int fd)
+{
+    assert(session->foreign_count < CLOSING_MOST);
+    if (!session->server->closer || closer_is_harmless(fd))
+        close(fd);
+    else
+        session->foreign[session->foreign_count++] = fd;
+}
+
+/* Until they are closed the client is not heard: so it has one batch under way at most, and waits for it alone. */
+void session_flush(struct session *session)
+{
+    if (!session->foreign_count || session->closing_now)
+        return;
+    memcpy(session->closing.fds, session->foreign, session->foreign_count * sizeof(session->foreign[0]));
+    session->closing.count = session->foreign_count;
+    session->foreign_count = 0;
+    session->closing_now = true;
+    if (!session->gone)
+        ev_io_stop(session->server->loop, &session->io);
+    closer_submit(session->server->closer, &session->closing);
+}
+
+static void leave(struct session *session)
+{
+    struct server *server = session->server;
+    session_flush(session);
+    if (session->closing_now)
+        return;
+    if (session->refused)
+        server->refused_count--;
+    else
+        server->session_count--;
+    free(session);
+    server_accept(server);
+}
+
+void session_closed(struct closing *batch)
+{
+    struct session *session = (struct session *)(void *)((char *)batch - offsetof(struct session, closing));
+    session->closing_now = false;
+    if (session->gone) {
+        leave(session);
+        return;
+    }
+    session_flush(session);
+    if (!session->closing_now)
+        ev_io_start(session->server->loop, &session->io);
+}
+
+/*
+ * Messages that nobody has read are freed with the socket, and the descriptors in them closed, whatever they are.
+ * Nothing comes any more after the shutdown; and as the socket tells who sent a message (SO_PASSCRED, server.c), there
+ * is one if something did not fit into no room.
+ */
+static bool nothing_unread(int fd)
+{
+    struct msghdr msg = {0};
+    shutdown(fd, SHUT_RDWR);
+    return recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) == 0 && !(msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
+}
+
+/* ---- messages ---- */
+
+/* The descriptors that came, and whether anything did but the end of the connection. */
+static unsigned take_fds(struct msghdr *msg, int *fds, bool *message)
 {
     unsigned count = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(msg); c; c = CMSG_NXTHDR(msg, c)) {
+        *message = true;
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
-        unsigned here = (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-        for (unsigned i = 0; i < here; i++) {
-            int fd;
-            memcpy(&fd, CMSG_DATA(c) + i * sizeof(int), sizeof(fd));
-            if (count < most)
-                fds[count++] = fd;
-            else
-                close(fd);
-        }
+        count =
+            (unsigned)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)); /* at most once, and no more than there is room */
+        memcpy(fds, CMSG_DATA(c), count * sizeof(int));
     }
     return count;
 }
@@ -50,29 +128,38 @@ static int send_reply(const struct session *session, const void *reply, size_t s
     return -EPIPE;
 }
 
+/*
+ * A message is looked at first, and taken out then: descriptors that we have no room for, or do not get because there
+ * are too many, would be closed by the kernel on our time. So each is either ours or still in the socket, which goes to
+ * the closer as it is.
+ */
 static int serve_message(struct session *session)
 {
     _Alignas(8) uint8_t message[MESSAGE_MOST], reply[REQUEST_REPLY_MOST];
     union {
         struct cmsghdr align;
-        char bytes[CMSG_SPACE(RINGD_MSG_FDS * sizeof(int))];
+        char bytes[CMSG_SPACE(RINGD_MSG_FDS * sizeof(int)) + CMSG_SPACE(sizeof(struct ucred))];
     } control;
     struct iovec iov = {.iov_base = message, .iov_len = sizeof(message)};
     struct msghdr msg = {
         .msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof(control.bytes)};
-    int fds[RINGD_MSG_FDS];
-    ssize_t size = recvmsg(session->fd, &msg, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+    struct msghdr none = {0};
+    int fds[RINGD_MSG_FDS + CMSG_SPACE(sizeof(struct ucred)) / sizeof(int)]; /* as many as `control` could hold */
+    bool came = false;
+    ssize_t size = recvmsg(session->fd, &msg, MSG_PEEK | MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
     if (size < 0)
         return errno == EAGAIN || errno == EINTR ? 0 : -errno;
-    unsigned count = take_fds(&msg, fds, RINGD_MSG_FDS);
-    if (size == 0) {
-        close_fds(fds, count);
+    unsigned count = take_fds(&msg, fds, &came);
+    if (size == 0 && !came)
         return -ESHUTDOWN; /* gone, or its half of the connection closed */
-    }
     int ret = -EPROTO;
-    if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+    if (!(msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) && count <= RINGD_MSG_FDS &&
+        recvmsg(session->fd, &none, MSG_DONTWAIT) >= 0)
         ret = request_serve(session, message, (size_t)size, fds, count, reply);
-    close_fds(fds, count);
+    for (unsigned i = 0; i < count; i++)
+        if (fds[i] >= 0)
+            session_let_go(session, fds[i]);
+    session_flush(session);
     if (ret < 0) {
         server_log(session, "dropped: it sent what is not a message of this protocol");
         return ret;
@@ -80,13 +167,24 @@ static int serve_message(struct session *session)
     return send_reply(session, reply, (size_t)ret);
 }
 
+int session_serve(struct session *session)
+{
+    session->readable = false;
+    if (session->closing_now)
+        return 0; /* the loop will tell again */
+    int ret = serve_message(session);
+    if (ret)
+        session_destroy(session);
+    return ret;
+}
+
 static void on_socket(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     (void)events;
     struct session *session = io->data;
-    if (serve_message(session))
-        session_destroy(session);
+    session->readable = true;
+    turn_join(session);
 }
 
 static void on_hello_timeout(struct ev_loop *loop, ev_timer *timer, int events)
@@ -118,6 +216,22 @@ int session_create(struct server *server, int fd, unsigned number)
     return 0;
 }
 
+void session_refuse(struct server *server, int fd)
+{
+    struct session *session;
+    if (nothing_unread(fd) || !server->closer) {
+        close(fd);
+    } else if ((session = calloc(1, sizeof(*session)))) {
+        session->server = server;
+        session->gone = session->refused = true;
+        session->foreign[session->foreign_count++] = fd;
+        server->refused_count++;
+        leave(session);
+    } else {
+        close(fd);
+    }
+}
+
 void session_destroy(struct session *session)
 {
     struct server *server = session->server;
@@ -128,13 +242,17 @@ void session_destroy(struct session *session)
     for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
         if (session->devices[i])
             device_remove(session->devices[i]);
-    close(session->fd);
+    turn_leave(session);
     for (struct session **at = &server->sessions; *at; at = &(*at)->next) {
         if (*at == session) {
             *at = session->next;
             break;
         }
     }
-    server->session_count--;
-    free(session);
+    if (nothing_unread(session->fd) || !server->closer)
+        close(session->fd);
+    else
+        session->foreign[session->foreign_count++] = session->fd;
+    session->gone = true;
+    leave(session);
 }

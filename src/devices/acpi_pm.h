@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * ACPI power management as the south bridges have it: PM1 registers, PM timer, the APM ports, and the ICH9's few more.
- * The chips' own files make devices of it; docs/devices/acpi_pm.md has the registers.
+ * The chips' own files make devices of it; docs/devices/piix4_pm.md and ich9.md have the registers.
  */
 #ifndef DEVICES_ACPI_PM_H
 #define DEVICES_ACPI_PM_H

@@ -67,10 +67,11 @@ static void q35_mch_written(struct pci_function *fn, unsigned offset, unsigned w
 {
     (void)offset;
     (void)width;
-    /* Locked, SMRAM is closed and both bits stay as they are until a reset. */
+    /* Locked, SMRAM is closed, and what says where it is stays as it is until a reset (5.1.32 and 5.1.33). */
     if (fn->config[Q35_MCH_SMRAM] & SMRAM_D_LCK) {
         fn->config[Q35_MCH_SMRAM] &= (uint8_t)~SMRAM_D_OPEN;
         fn->wmask[Q35_MCH_SMRAM] &= (uint8_t) ~(SMRAM_D_LCK | SMRAM_D_OPEN);
+        fn->wmask[ESMRAMC] = 0;
     }
     announce_pam((struct q35_mch *)fn);
 }
@@ -83,10 +84,11 @@ static void q35_mch_reset(struct pci_function *fn)
 static bool q35_mch_window(const struct pci_function *fn, uint64_t *addr)
 {
     const uint8_t *reg = &fn->config[Q35_MCH_PCIEXBAR];
-    static const uint32_t base_masks[] = {0xf0000000, 0xf8000000, 0xfc000000, 0};
+    static const uint32_t base_masks[] = {0xf0000000, 0xf8000000, 0xfc000000, 0}; /* 3 is reserved */
     uint32_t low = (uint32_t)reg[0] | (uint32_t)reg[1] << 8 | (uint32_t)reg[2] << 16 | (uint32_t)reg[3] << 24;
-    *addr = (low & base_masks[(low & PCIEXBAR_LENGTH) >> 1]) | (uint64_t)reg[4] << 32;
-    return low & PCIEXBAR_ENABLE && *addr;
+    uint32_t mask = base_masks[(low & PCIEXBAR_LENGTH) >> 1];
+    *addr = (low & mask) | (uint64_t)reg[4] << 32;
+    return low & PCIEXBAR_ENABLE && mask && *addr;
 }
 
 void q35_mch_init(struct q35_mch *bridge)

@@ -232,6 +232,18 @@ static int adopt_clock(struct ringd *rd, const struct ringd_state_slot *head)
     return 0;
 }
 
+/* Is this the ring that the committed index belongs to? Then that lies between the page's two, as the index is
+ * committed before it is stored there. A kernel that frees a ring with its mapping makes it anew at 0 for a successor.
+ */
+static bool is_ring_of(const struct ringd_ring_page *page, uint32_t committed)
+{
+    uint32_t last = __atomic_load_n(&page->last, __ATOMIC_ACQUIRE), first = load_relaxed(&page->first);
+    if (first >= RINGD_RING_SLOTS || last >= RINGD_RING_SLOTS)
+        return true; /* it is broken, and the committed one is as good as any */
+    return (committed + RINGD_RING_SLOTS - first) % RINGD_RING_SLOTS <=
+           (last + RINGD_RING_SLOTS - first) % RINGD_RING_SLOTS;
+}
+
 /* The model is there, and its ring. The lock is held. */
 static int commit_start(struct ringd_dev *dev, const struct ringd_ring_source *source)
 {
@@ -252,7 +264,7 @@ static int commit_start(struct ringd_dev *dev, const struct ringd_ring_source *s
             ret = dev->ops->load(dev->self, saved, bytes);
         free(saved);
     }
-    if (!ret && dev->ring && commit->current) {
+    if (!ret && dev->ring && commit->current && is_ring_of(dev->ring->cursor.page, commit->head.first)) {
         store_relaxed(&dev->ring->cursor.first, commit->head.first);
         ring_give_back(dev->ring->cursor.page, commit->head.first);
     } else if (dev->ring) {
@@ -328,6 +340,15 @@ int ringd_add_on_ring(struct ringd *rd, const struct ringd_device_ops *ops, cons
     dev_publish(dev);
     *out = dev;
     return 0;
+}
+
+void dev_abandon(struct ringd_dev *dev)
+{
+    if (!dev->ring || dev->ring->shared)
+        return;
+    lock_take(&dev->lock);
+    dev->ring->closed = true;
+    lock_leave(&dev->lock);
 }
 
 /* What its ring holds from now on is for a successor. */

@@ -65,11 +65,14 @@ static void go(struct ringd *rd)
     serve_arm_timer(rd);
 }
 
-/* request_lock held; given up while it waits. */
+/* request_lock held; given up while it waits. A thread that calls ringd_dispatch() again and again would else be inside
+ * each time that we have woken up. */
 static void wait_for_call(struct ringd *rd)
 {
+    rd->waiting++;
     while (rd->dispatching)
         pthread_cond_wait(&rd->request_cond, &rd->request_lock);
+    rd->waiting--;
 }
 
 int ringd_poll_fd(struct ringd *rd)
@@ -109,7 +112,7 @@ static int enter(struct ringd *rd)
         ret = -EINVAL;
     else if (rd->dispatching)
         ret = -EBUSY;
-    else if (rd->park)
+    else if (rd->park || rd->waiting)
         ret = 0;
     else
         rd->dispatching = true;

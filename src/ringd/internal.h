@@ -67,7 +67,7 @@ struct ring {
     struct ringd_dev *committed; /* constant: the device whose state is committed with each batch; NULL: none */
 
     /* Under the consumer lock. */
-    bool closed; /* committed: its device is about to go, and what comes now is for a successor */
+    bool closed; /* its device is about to go, and what comes now is for a successor */
     struct ring_cursor cursor;
     struct zone *zones;
     unsigned zone_count;
@@ -200,6 +200,7 @@ struct ringd {
     bool park;        /* the loop is to stand still */
     bool parked;      /* the thread does */
     bool dispatching; /* a call of ringd_dispatch() is under way */
+    unsigned waiting; /* threads that wait for its end: another one does nothing meanwhile */
     int poll_fd;      /* the caller's own loop; -1: none. Changes with no call under way */
 };
 
@@ -219,6 +220,8 @@ void ring_drain(struct ring *ring);
 int ring_create(struct ringd *rd, const char *name, struct ringd_lock *lock, struct ring **out);
 void ring_destroy(struct ring *ring);
 void dev_destroy(struct ringd_dev *dev);
+/* Nothing is replayed from the device's own ring any more, by its end neither: what stands there is for a successor. */
+void dev_abandon(struct ringd_dev *dev);
 /* A loop runs and does not stand still: nothing may come or go. */
 bool ringd_loop_may_run(const struct ringd *rd);
 

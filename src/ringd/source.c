@@ -12,6 +12,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#define BLOCK_BYTES 512 /* st_blocks, stat(2) */
+
 int source_check_memfd(int fd, size_t least, size_t most, size_t *bytes)
 {
     const int wanted = F_SEAL_SHRINK | F_SEAL_GROW;
@@ -21,6 +23,9 @@ int source_check_memfd(int fd, size_t least, size_t most, size_t *bytes)
         return -EINVAL;
     /* Pages of a huge-page file can run out at a page fault. They are at least 2 MiB, so the most keeps them out. */
     if (st.st_size < 0 || (size_t)st.st_size < least || (size_t)st.st_size > most)
+        return -EINVAL;
+    /* A page is charged to whoever touches it first: that has to be its owner. */
+    if (st.st_blocks < st.st_size / BLOCK_BYTES)
         return -EINVAL;
     if (bytes)
         *bytes = (size_t)st.st_size;

@@ -9,7 +9,7 @@
 #include "ringd/backend.h"
 
 /* A memfd, sealed against shrinking and growing (else a truncation would turn our next access into a SIGBUS), of
- * `least` to `most` bytes. *bytes (may be NULL) is its size. 0, or -EINVAL. */
+ * `least` to `most` bytes, all allocated already. *bytes (may be NULL) is its size. 0, or -EINVAL. */
 int source_check_memfd(int fd, size_t least, size_t most, size_t *bytes);
 
 /* An eventfd. 0, or -EINVAL. */

@@ -282,6 +282,18 @@ static int start_engine(struct block *block, const struct block_config *config, 
     return err;
 }
 
+static void init_lock(struct block *block)
+{
+    pthread_mutexattr_t attributes;
+
+    /* A ring thread of high priority may wait for a vCPU thread that has been preempted in the middle. */
+    pthread_mutexattr_init(&attributes);
+    pthread_mutexattr_setprotocol(&attributes, PTHREAD_PRIO_INHERIT);
+    pthread_mutex_init(&block->lock, &attributes);
+    pthread_mutexattr_destroy(&attributes);
+    pthread_cond_init(&block->pool_cond, NULL);
+}
+
 int block_open(const struct block_config *config, struct block **out, char *error, size_t error_bytes)
 {
     struct block *block = calloc(1, sizeof(*block));
@@ -292,8 +304,7 @@ int block_open(const struct block_config *config, struct block **out, char *erro
         return -ENOMEM;
     }
     block->fd = -1;
-    pthread_mutex_init(&block->lock, NULL);
-    pthread_cond_init(&block->pool_cond, NULL);
+    init_lock(block);
     block->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     if (block->event_fd < 0) {
         err = -errno;

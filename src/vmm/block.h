@@ -12,6 +12,9 @@
  * interrupted when it completes, and a vCPU would leave KVM_RUN for that. It would also be cancelled by that thread's
  * end.
  *
+ * On the thread that reaps, block_submit() is a system call that may copy what the host has in its page cache. Who
+ * holds a lock that vCPUs wait for does well to collect a chain there and to hand it in after letting go.
+ *
  * Order. Requests under way have none among each other, as on any disk with a queue. A FLUSH makes lasting what was
  * done before it was submitted.
  *

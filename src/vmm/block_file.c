@@ -168,7 +168,7 @@ static int open_file(struct block *block, const struct complaint *about)
                             strerror(err));
         return complain(about, err, "%s", strerror(err));
     }
-    /* io_uring would hand out EAGAIN for ever. */
+    /* Where a file system cannot do without waiting, io_uring would hand out EAGAIN for ever. */
     if (fcntl(block->fd, F_SETFL, 0) < 0)
         return complain(about, errno, "%s", strerror(errno));
     return 0;
@@ -204,20 +204,19 @@ static int measure(struct block *block, const struct stat *info, const struct co
 static bool device_discards(const struct stat *info)
 {
     static const char *const places[] = {"queue", "../queue"};
-    unsigned long long most = 0;
+    bool discards = false;
 
-    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]) && !most; i++) {
-        char path[96];
+    for (unsigned i = 0; i < sizeof(places) / sizeof(places[0]) && !discards; i++) {
+        char path[96], most[32] = "";
         (void)snprintf(path, sizeof(path), "/sys/dev/block/%u:%u/%s/discard_max_bytes", major(info->st_rdev),
                        minor(info->st_rdev), places[i]);
-        FILE *file = fopen(path, "re");
-        if (!file)
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
             continue;
-        if (fscanf(file, "%llu", &most) != 1)
-            most = 0;
-        (void)fclose(file);
+        discards = read(fd, most, sizeof(most) - 1) > 0 && strtoull(most, NULL, 10) > 0;
+        (void)close(fd);
     }
-    return most != 0;
+    return discards;
 }
 
 /* Whether a hole can be made: one behind the file's end changes nothing. */

@@ -8,10 +8,15 @@
 #include <ringd/models/fw_cfg.h>
 
 #include "vmm/image.h"
+#include "vmm/machine.h"
 #include "vmm/parse.h"
 #include "vmm/vcpu.h"
 
 #define QUOTE_BYTES 160
+
+/* Kept for ACPI tables, whole pages: the size must be known before the machine is. */
+#define TABLES_SIZE 0x8000u
+_Static_assert(ACPI_BLOB_SIZE + 2 * ACPI_RSDP_SIZE <= TABLES_SIZE, "room for the largest tables");
 
 static int complain(const char *option, const char *value, const char *why)
 {
@@ -51,6 +56,12 @@ bool boot_is_direct(const struct boot *boot)
     return boot->kernel && !boot->options->firmware;
 }
 
+/* A machine of one MiB has no room for tables; nor for a kernel. */
+static uint64_t tables_size(uint64_t low_size)
+{
+    return low_size > BOOT_KERNEL_LEAST + TABLES_SIZE ? TABLES_SIZE : 0;
+}
+
 int boot_open(struct boot *boot, const struct run_options *options)
 {
     boot->options = options;
@@ -67,10 +78,12 @@ int boot_open(struct boot *boot, const struct run_options *options)
                    ? 0
                    : complain("--kernel", options->kernel, "no Linux bzImage; firmware takes no other kernel");
 
-    struct boot_ram ram = {.low_size = memory_low_size(options->memory_bytes)};
+    uint64_t low_limit = machine_low_limit(options);
+    struct boot_ram ram = {.low_size = options->memory_bytes < low_limit ? options->memory_bytes : low_limit};
     struct boot_entry entry;
     struct boot_error error;
     ram.high_size = options->memory_bytes - ram.low_size;
+    ram.tables_size = tables_size(ram.low_size);
     return boot_load(&boot->request, &ram, &entry, &error) ? complain_of_load(boot, &error) : 0;
 }
 
@@ -84,13 +97,20 @@ void boot_close(struct boot *boot)
 
 int boot_start(struct boot *boot, struct vm *vm)
 {
-    const struct boot_ram ram = {
-        .bytes = vm->memory.ram, .low_size = vm->memory.low_size, .high_size = vm->memory.high_size};
+    struct boot_ram ram = {.bytes = vm->memory.ram,
+                           .low_size = vm->memory.low_size,
+                           .high_size = vm->memory.high_size,
+                           .tables_size = tables_size(vm->memory.low_size)};
     struct boot_entry entry;
     struct boot_error error;
+    int ret = ram.tables_size ? machine_place_tables(vm->machine, boot_low_end(&ram), &ram.rsdp) : 0;
+    if (ret) {
+        fprintf(stderr, "ringvmm: the ACPI tables cannot be placed: %s\n", strerror(-ret));
+        return ret;
+    }
     if (boot_load(&boot->request, &ram, &entry, &error))
         return complain_of_load(boot, &error);
-    int ret = vcpu_enter(vm->vcpus[0], &entry);
+    ret = vcpu_enter(vm->vcpus[0], &entry);
     if (ret)
         fprintf(stderr, "ringvmm: the kernel cannot be entered: %s\n", strerror(-ret));
     return ret;

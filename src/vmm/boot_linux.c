@@ -109,9 +109,8 @@ int boot_load_linux(struct boot_job *job, struct boot_entry *entry)
     if (ret)
         return ret;
 
-    /* "The zero page": all zeros but the header and what follows. A machine with ACPI tables would put the RSDP's
-     * address into acpi_rsdp_addr here; there are none, and the kernel searches the BIOS's memory in vain. */
-    struct boot_params params = {.hdr = header};
+    /* "The zero page": all zeros but the header and what follows. */
+    struct boot_params params = {.acpi_rsdp_addr = job->ram->rsdp, .hdr = header};
     params.hdr.type_of_loader = LOADER_UNDEFINED;
     params.hdr.vid_mode = VIDEO_MODE_NORMAL;
     params.hdr.code32_start = (__u32)addr;

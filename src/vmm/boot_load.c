@@ -13,6 +13,7 @@
 #define MEBIBYTE  0x100000u
 #define RAM       1u
 #define RESERVED  2u
+#define ACPI_NVS  4u
 #define ROM_BELOW 0xf0000u /* the last 64 KiB below 1 MiB: the BIOS's, which is not RAM here either */
 
 /* KVM's own pages on Intel hosts (run.c), the APICs' holes, and where firmware would be. */
@@ -64,7 +65,7 @@ int boot_put_zeros(const struct boot_job *job, uint64_t gpa, uint64_t size)
 
 bool boot_fits(const struct boot_job *job, uint64_t addr, uint64_t size)
 {
-    return addr >= BOOT_KERNEL_LEAST && addr <= job->ram->low_size && size <= job->ram->low_size - addr;
+    return addr >= BOOT_KERNEL_LEAST && addr <= boot_low_end(job->ram) && size <= boot_low_end(job->ram) - addr;
 }
 
 int boot_fail_memory(const struct boot_job *job, uint64_t end)
@@ -82,7 +83,8 @@ unsigned boot_memory_map(const struct boot_ram *ram, struct boot_range ranges[BO
         {0, BOOT_LOW_RAM_END, RAM},
         {BOOT_LOW_RAM_END, MEMORY_VGA - BOOT_LOW_RAM_END, RESERVED},
         {ROM_BELOW, MEBIBYTE - ROM_BELOW, RESERVED},
-        {MEBIBYTE, ram->low_size - MEBIBYTE, RAM},
+        {MEBIBYTE, boot_low_end(ram) - MEBIBYTE, RAM},
+        {boot_low_end(ram), ram->tables_size, ACPI_NVS},
         {TOP_RESERVED, TOP_END - TOP_RESERVED, RESERVED},
         {MEMORY_HIGH, ram->high_size, RAM},
     };
@@ -122,7 +124,7 @@ static uint64_t highest_place(uint64_t least, uint64_t end, uint64_t size)
 int boot_put_initrd(struct boot_job *job, uint64_t least, uint64_t end)
 {
     const struct boot_file *initrd = &job->request->initrd;
-    uint64_t low_end = end < job->ram->low_size ? end : job->ram->low_size;
+    uint64_t low_end = end < boot_low_end(job->ram) ? end : boot_low_end(job->ram);
     if (!initrd->size)
         return 0;
     job->initrd_addr = highest_place(least, low_end, initrd->size);

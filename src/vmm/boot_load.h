@@ -30,6 +30,9 @@ struct boot_request {
 struct boot_ram {
     uint8_t *bytes; /* NULL: only to find out whether all is well */
     uint64_t low_size, high_size;
+    /* The last bytes of low RAM hold ACPI tables, which the memory map keeps; 0: there are none. */
+    uint64_t tables_size;
+    uint64_t rsdp; /* where the root of these is; 0: there is none */
 };
 
 /* The first vCPU at the kernel's first instruction: flat segments from the table at BOOT_GDT, interrupts off. */
@@ -78,9 +81,15 @@ uint64_t boot_linux_setup_size(const struct boot_file *kernel);
 
 struct boot_range {
     uint64_t addr, size;
-    uint32_t type; /* ACPI 6.4, table 15.2: 1 RAM, 2 reserved */
+    uint32_t type; /* ACPI 6.4, table 15.2: 1 RAM, 2 reserved, 4 ACPI NVS */
 };
-#define BOOT_RANGES 6u
+#define BOOT_RANGES 7u
+
+/* Where low RAM ends that a kernel may have. */
+static inline uint64_t boot_low_end(const struct boot_ram *ram)
+{
+    return ram->low_size - ram->tables_size;
+}
 
 struct boot_job {
     const struct boot_request *request;

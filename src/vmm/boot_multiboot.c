@@ -94,7 +94,7 @@ int boot_load_multiboot(struct boot_job *job, const struct elf_view *elf, uint64
     ret = ret ? ret : elf_load(job, elf, elf->entry, &end);
     /* By custom the first word is the kernel's name, which such kernels skip. */
     ret = ret ? ret : boot_put_cmdline(job, job->request->kernel.name, BOOT_CMDLINE_MAX);
-    ret = ret ? ret : boot_put_initrd(job, end, job->ram->low_size);
+    ret = ret ? ret : boot_put_initrd(job, end, boot_low_end(job->ram));
     if (ret)
         return ret;
 
@@ -103,7 +103,7 @@ int boot_load_multiboot(struct boot_job *job, const struct elf_view *elf, uint64
     struct information info = {
         .flags = HAS_MEMORY | HAS_CMDLINE | HAS_MODULES | HAS_MAP | HAS_LOADER,
         .memory_lower = BOOT_LOW_RAM_END >> 10,
-        .memory_upper = (uint32_t)((job->ram->low_size - BOOT_KERNEL_LEAST) >> 10),
+        .memory_upper = (uint32_t)((boot_low_end(job->ram) - BOOT_KERNEL_LEAST) >> 10),
         .cmdline = BOOT_CMDLINE,
         .map = BOOT_LISTS,
         .map_size = count * (uint32_t)sizeof(struct map_entry),

@@ -75,7 +75,7 @@ int boot_load_pvh(struct boot_job *job, const struct elf_view *elf, uint32_t add
     uint64_t end;
     int ret = elf_load(job, elf, addr, &end);
     ret = ret ? ret : boot_put_cmdline(job, "", BOOT_CMDLINE_MAX);
-    ret = ret ? ret : boot_put_initrd(job, end, job->ram->low_size);
+    ret = ret ? ret : boot_put_initrd(job, end, boot_low_end(job->ram));
     if (ret)
         return ret;
 
@@ -85,13 +85,13 @@ int boot_load_pvh(struct boot_job *job, const struct elf_view *elf, uint32_t add
     for (unsigned i = 0; i < count; i++)
         lists.ranges[i] = (struct start_range){.addr = ranges[i].addr, .size = ranges[i].size, .type = ranges[i].type};
     ret = boot_put(job, BOOT_LISTS, &lists, sizeof(lists));
-    /* A machine with ACPI tables would put the RSDP's address into rsdp here; there are none. */
     const struct start_info start = {
         .magic = START_MAGIC,
         .version = START_VERSION,
         .module_count = job->initrd_addr ? 1 : 0,
         .modules = job->initrd_addr ? BOOT_LISTS + offsetof(struct start_lists, module) : 0,
         .cmdline = BOOT_CMDLINE,
+        .rsdp = job->ram->rsdp,
         .memory_map = BOOT_LISTS,
         .memory_map_count = count,
     };

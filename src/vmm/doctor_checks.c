@@ -228,12 +228,32 @@ static void check_kvm_parameters(struct doctor *doctor)
 
 /* ---- back ends ---- */
 
+/* May a daemon die without taking with it what KVM has recorded for it? */
+static void check_daemon_rings(struct doctor *doctor, const char *section, bool mmio2)
+{
+    static const char name[] = "daemon-safe rings";
+    int offered = mmio2 ? ioctl(doctor->kvm_fd, KVM_CHECK_EXTENSION, RINGD_KVM_CAP_COALESCED_MMIO2) : 0;
+    struct doctor_finding *finding;
+
+    if (offered > 0 && (offered & RINGD_KVM_MMIO2_SHARED_RING)) {
+        doctor_add(doctor->report, section, name, DOCTOR_OK, "yes: KVM's outlive the daemon (239's bit 1)");
+        return;
+    }
+    if (mmio2)
+        finding = doctor_add(doctor->report, section, name, DOCTOR_WARN,
+                             "no: KVM frees a ring with the daemon that dies (239 lacks bit 1)");
+    else
+        finding = doctor_add(doctor->report, section, name, DOCTOR_WARN, "no: KVM has none for a daemon (239's bit 1)");
+    doctor_hint(finding, "--device-model hands writes on by memfd rings, which lose none; kmod/ has that bit");
+}
+
 static void check_backends(struct doctor *doctor)
 {
     static const char section[] = "Posted writes";
     static const enum ringd_backend_kind kinds[] = {RINGD_BACKEND_MMIO2, RINGD_BACKEND_V1, RINGD_BACKEND_MEMFD};
     struct ringd_probe_result result = {0};
     struct doctor_finding *finding;
+    bool mmio2 = false;
     int kind;
 
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
@@ -244,13 +264,16 @@ static void check_backends(struct doctor *doctor)
             continue;
         }
         result = (struct ringd_probe_result){0};
-        if (ringd_probe(doctor->kvm_fd, kinds[i], &result) == 0)
+        if (ringd_probe(doctor->kvm_fd, kinds[i], &result) == 0) {
+            mmio2 |= kinds[i] == RINGD_BACKEND_MMIO2;
             doctor_add(doctor->report, section, name, DOCTOR_OK, "%s", result.reason);
-        else
+        } else {
             doctor_add(doctor->report, section, name, DOCTOR_MISSING, "%s", result.reason);
+        }
     }
     if (doctor->kvm_fd < 0)
         return;
+    check_daemon_rings(doctor, section, mmio2);
     result = (struct ringd_probe_result){0};
     kind = ringd_choose(doctor->kvm_fd, RINGD_BACKEND_AUTO, &result, NULL);
     if (kind < 0) {

@@ -10,7 +10,7 @@
 
 int firmware_load(const char *name, uint8_t **image, uint64_t *size)
 {
-    const char *path = strcmp(name, "seabios") == 0 ? OPTIONS_SEABIOS_PATH : name;
+    const char *path = options_firmware_path(name);
     int ret = image_read(path, OPTIONS_FIRMWARE_MAX, image, size);
     if (!ret && *size % OPTIONS_FIRMWARE_UNIT) {
         image_free(*image, *size);

@@ -224,7 +224,7 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
     union machine_config config;
     const void *config_ptr = part->configure ? part->configure(machine, &config) : NULL;
     if (machine->remote.client && part->delegate) {
-        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, fds[0]);
+        struct remote_proxy *proxy = remote_add(&machine->remote, ops, part->base, fds[0], !device->own_ops);
         ret = proxy ? part->delegate(machine, proxy) : -EMFILE;
         ops = proxy ? &proxy->ops : ops;
         config_ptr = proxy;
@@ -297,6 +297,12 @@ void machine_note_pending(struct machine *machine)
         vm_request(machine->vm, VM_REQUEST_REMAP);
 }
 
+/* What is said of a region that it has not been told of before is news only if it is somewhere. */
+static bool is_news(const struct machine_window *window, bool decoded, uint64_t addr)
+{
+    return window ? window->decoded != decoded || (decoded && window->addr != addr) : decoded;
+}
+
 void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsigned region, bool decoded, uint64_t addr)
 {
     pthread_mutex_lock(&machine->queue_lock);
@@ -304,22 +310,38 @@ void machine_window_moved(struct machine *machine, struct ringd_dev *dev, unsign
     for (unsigned i = 0; i < machine->window_count; i++)
         if (machine->windows[i].dev == dev && machine->windows[i].region == region)
             window = &machine->windows[i];
-    if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
-        window = &machine->windows[machine->window_count++];
-    if (window)
-        *window =
-            (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
-    machine_note_pending(machine);
+    /* A daemon that takes over tells everything again. */
+    if (is_news(window, decoded, addr)) {
+        if (!window && machine->window_count < MACHINE_MAX_WINDOWS)
+            window = &machine->windows[machine->window_count++];
+        if (window)
+            *window =
+                (struct machine_window){.dev = dev, .region = region, .dirty = true, .decoded = decoded, .addr = addr};
+        machine->moves++;
+        machine_note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
 void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
 {
     pthread_mutex_lock(&machine->queue_lock);
-    memcpy(machine->pam, pam, I440FX_PAM_COUNT);
-    machine->pam_dirty = true;
-    machine_note_pending(machine);
+    if (memcmp(machine->pam, pam, I440FX_PAM_COUNT) != 0) {
+        memcpy(machine->pam, pam, I440FX_PAM_COUNT);
+        machine->pam_dirty = true;
+        machine->moves++;
+        machine_note_pending(machine);
+    }
     pthread_mutex_unlock(&machine->queue_lock);
+}
+
+/* An error of KVM's while the guest runs ends the machine. */
+static void give_up_on(struct machine *machine, int error, const char *what)
+{
+    if (!error)
+        return;
+    fprintf(stderr, "ringvmm: %s: %s\n", what, strerror(-error));
+    vm_request(machine->vm, VM_REQUEST_FAILED);
 }
 
 static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUNT])
@@ -330,17 +352,14 @@ static void apply_pam(struct machine *machine, const uint8_t pam[I440FX_PAM_COUN
                    "one set of modes");
     for (unsigned i = 0; i < I440FX_SEGMENTS; i++)
         modes[i] = (uint8_t)i440fx_pam(pam, i);
-    int ret = memory_set_pam(&machine->vm->memory, modes);
-    if (ret) {
-        fprintf(stderr, "ringvmm: memory below 1 MiB cannot be switched: %s\n", strerror(-ret));
-        vm_request(machine->vm, VM_REQUEST_FAILED);
-    }
+    give_up_on(machine, memory_set_pam(&machine->vm->memory, modes), "memory below 1 MiB cannot be switched");
 }
 
 /* What has been queued, taken out of the queue. */
 struct moves {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned count;
+    bool flash_dirty, flash_shown;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     uint32_t functions; /* bits of those whose interrupts have changed */
@@ -351,7 +370,10 @@ struct moves {
 static bool take_moves(struct machine *machine, struct moves *moves)
 {
     pthread_mutex_lock(&machine->queue_lock);
-    bool any = machine->pam_dirty;
+    bool any = machine->pam_dirty || machine->flash_dirty;
+    moves->flash_dirty = machine->flash_dirty;
+    moves->flash_shown = machine->flash_shown;
+    machine->flash_dirty = false;
     moves->count = machine->window_count;
     moves->pam_dirty = machine->pam_dirty;
     memcpy(moves->windows, machine->windows, sizeof(moves->windows));
@@ -379,6 +401,9 @@ static void carry_out(struct machine *machine, const struct moves *moves)
 {
     if (moves->pam_dirty)
         apply_pam(machine, moves->pam);
+    if (moves->flash_dirty)
+        give_up_on(machine, memory_show_flash(&machine->vm->memory, moves->flash_shown),
+                   "the flash cannot be switched");
     /* First what goes, then what comes: two windows may change places, and one that found its place taken may have it
      * when the other has left. */
     for (unsigned i = 0; i < moves->count; i++) {
@@ -392,16 +417,15 @@ static void carry_out(struct machine *machine, const struct moves *moves)
         if (!window->decoded || machine->placed[i])
             continue;
         machine->placed[i] = place_region(machine, window->dev, window->region, window->addr) == 0;
-        if (!machine->placed[i] && window->dirty)
+        if (machine->placed[i])
+            machine_tables_moved(machine, window->dev, window->region, window->addr);
+        else if (window->dirty)
             __atomic_fetch_add(&machine->refused, 1, __ATOMIC_RELAXED);
     }
     for (uint32_t left = moves->functions; left; left &= left - 1) {
         unsigned i = (unsigned)__builtin_ctz(left);
-        int ret = machine_apply_messages(machine->functions[i], &moves->interrupts[i]);
-        if (ret) {
-            fprintf(stderr, "ringvmm: a PCI function's interrupts cannot be set: %s\n", strerror(-ret));
-            vm_request(machine->vm, VM_REQUEST_FAILED);
-        }
+        give_up_on(machine, machine_apply_messages(machine->functions[i], &moves->interrupts[i]),
+                   "a PCI function's interrupts cannot be set");
     }
 }
 

@@ -17,8 +17,10 @@
 
 #include "vmm/boot.h"
 #include "vmm/chardev.h"
+#include "vmm/flash.h"
 #include "vmm/options.h"
 #include "vmm/remote.h"
+#include "vmm/tables.h"
 #include "vmm/vm.h"
 
 #define MACHINE_MAX_DEVICES   48u
@@ -113,7 +115,7 @@ struct __attribute__((packed)) machine_e820 {
 /* What fw_cfg hands out; it refers to this by pointer, so it lives as long as the device. */
 struct machine_firmware {
     struct machine_e820 e820[2];
-    struct fw_cfg_item items[10 + BOOT_FW_CFG_ITEMS];
+    struct fw_cfg_item items[10 + BOOT_FW_CFG_ITEMS + TABLES_FW_CFG_ITEMS];
     struct fw_cfg_config config;
 };
 
@@ -146,11 +148,19 @@ struct machine {
     struct machine_function *functions[MACHINE_MAX_FUNCTIONS]; /* in the order of pci_slots */
     unsigned function_count;
     struct machine_firmware firmware;
+    struct tables tables; /* under fw_cfg's lock once it exists: it hands them out */
 
     struct remote remote; /* the daemon of --device-model */
 
     struct chardev *serial, *debugcon, *console; /* the last: NULL without --virtio-console */
     struct ringd_dev *uart;
+    struct flash *flash;
+    struct ringd_region flash_region; /* the model's, of this flash's size */
+    struct ringd_device_ops flash_ops;
+
+    /* What the tables are about, and who hands them out: NULL before machine_create() has made them. */
+    struct ringd_dev *fw_cfg, *pci, *pm;
+
     struct machine_virtio *virtio[MACHINE_MAX_VIRTIO]; /* in the order of their slots */
     unsigned virtio_count;
 
@@ -162,18 +172,23 @@ struct machine {
     pthread_mutex_t queue_lock; /* innermost; taken under the PCI host's lock. Guards: */
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
+    bool flash_dirty, flash_shown;
     unsigned window_accesses; /* begun and not settled: `pending` stays */
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
+    uint64_t moves;                   /* windows and PAM settings that were news; under queue_lock */
     bool placed[MACHINE_MAX_WINDOWS]; /* under apply_lock: of windows[], those that stand on the bus */
     uint64_t refused;                 /* windows that overlap something or have no room; atomic, relaxed */
 };
 
 /* Makes it safe to destroy. */
 void machine_init(struct machine *machine, struct vm *vm, const struct run_options *options);
+/* Where RAM below 4 GiB ends at the latest on the machine that the options name, for memory_create(). */
+uint64_t machine_low_limit(const struct run_options *options);
 /* Makes the devices of the machine that the options name, and maps them. Reports an error on stderr and returns -errno.
  */
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console);
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console,
+                   struct flash *flash);
 void machine_destroy(struct machine *machine);
 
 /* How many rows of the exit table a region takes: one, or one for each port. */
@@ -182,6 +197,24 @@ unsigned machine_rows(const struct ringd_region *region);
 /* Carries out what the guest has moved. When it returns, everything that was moved before the call is in place. A
  * thread that holds no lock. */
 void machine_apply(struct machine *machine);
+
+/*
+ * machine_place_tables - for a guest without firmware: the power management registers get their place and interrupt,
+ * the ACPI tables are written to RAM at @gpa, a multiple of 64 below 4 GiB, and *rsdp is the RSDP's address. They take
+ * machine_tables_size() bytes, which the guest's memory map has to keep free (ACPI NVS: the FACS is written to). A copy
+ * of the RSDP at 0xE0000 and the SMBIOS entry point at 0xF0000 are put where a ROM would show. Main thread, while the
+ * vCPUs stand still; again after each reset. 0; -EFAULT when that is not RAM, -EINVAL when @gpa cannot be.
+ */
+uint32_t machine_tables_size(const struct machine *machine);
+int machine_place_tables(struct machine *machine, uint64_t gpa, uint64_t *rsdp);
+
+/* Writes the tables of a machine with these options into files; makes no machine. Reports an error on stderr and
+ * returns -errno. */
+int machine_dump_tables(const struct run_options *options);
+
+/* Presses the power button. Does the guest listen (ACPI is on, and it wants to hear of the button)? Main thread, with
+ * no lock held. */
+bool machine_power_button(struct machine *machine);
 
 /* Carries out the access, which becomes none. Returns what was read. The vCPU whose it is, no lock held. */
 uint64_t machine_settle_window(struct machine *machine, struct machine_window_access *access);

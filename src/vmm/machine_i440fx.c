@@ -81,9 +81,11 @@ static unsigned pirq_of(uint8_t devfn, unsigned pin)
 }
 
 const struct machine_type machine_i440fx = {
+    .low_limit = 0xc0000000,
     .add_functions = add_functions,
     .parts = parts,
     .part_count = sizeof(parts) / sizeof(parts[0]),
     .connect = connect,
     .pirq_of = pirq_of,
+    .power_button = piix4_pm_power_button,
 };

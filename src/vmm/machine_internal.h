@@ -3,6 +3,7 @@
 #ifndef VMM_MACHINE_INTERNAL_H
 #define VMM_MACHINE_INTERNAL_H
 
+#include <ringd/models/cfi_flash.h>
 #include <ringd/models/fw_cfg.h>
 #include <ringd/models/mc146818.h>
 #include <ringd/models/uart16550.h>
@@ -16,6 +17,7 @@ union machine_config {
     struct pci_host_config pci_host;
     struct uart16550_config uart;
     struct fw_cfg_config fw_cfg;
+    struct cfi_flash_config flash;
 };
 
 /* One device of a machine: a row of its table. */
@@ -36,11 +38,14 @@ struct machine_part {
 
 /* A kind of machine: what it has beside the ISA devices that all have. */
 struct machine_type {
+    uint64_t low_limit; /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
     int (*add_functions)(struct machine *machine); /* the chip set's, before any device */
     const struct machine_part *parts;              /* among them the PCI host, "pci" */
     unsigned part_count;
     int (*connect)(struct machine *machine);          /* functions to devices, which are all there now */
     unsigned (*pirq_of)(uint8_t devfn, unsigned pin); /* which PCI line a function's pin, 0 to 3, is wired to */
+    /* The power button, for ringd_call() on the device "pm": `heard` is a bool, whether the guest listens. */
+    void (*power_button)(void *pm, void *heard);
 };
 
 extern const struct machine_type machine_i440fx, machine_q35;
@@ -131,5 +136,11 @@ void machine_pam_moved(struct machine *machine, const uint8_t pam[I440FX_PAM_COU
 
 /* queue_lock held: what has been queued is to be carried out. */
 void machine_note_pending(struct machine *machine);
+
+/* The machine's tables, before fw_cfg hands them out. */
+void machine_make_tables(struct machine *machine);
+
+/* A region has a new place: the tables say so from now on. apply_lock held; takes fw_cfg's. */
+void machine_tables_moved(struct machine *machine, const struct ringd_dev *dev, unsigned region, uint64_t addr);
 
 #endif

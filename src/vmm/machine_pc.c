@@ -167,6 +167,8 @@ static void fill_fw_cfg(struct machine *machine)
         .name = "etc/e820", .data = notes->e820, .size = sizeof(notes->e820[0]) * (memory->high_size ? 2 : 1)};
     if (strcmp(machine->options->serial, "null") != 0) /* the firmware's screen, there being no other */
         notes->items[count++] = (struct fw_cfg_item){.name = "etc/sercon-port", .size = 2, .value = SERIAL_PORT};
+    machine_make_tables(machine);
+    count += tables_fw_cfg_items(&machine->tables, machine->options->uuid, notes->items + count);
     count += boot_fw_cfg_items(machine->boot, notes->items + count);
     notes->config = (struct fw_cfg_config){.items = notes->items, .item_count = count};
 }
@@ -192,6 +194,16 @@ size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
     struct serial_input input = {.data = data, .len = len};
     ringd_call(machine->uart, receive, &input);
     return input.taken;
+}
+
+/* ---- the power button ---- */
+
+bool machine_power_button(struct machine *machine)
+{
+    struct ringd_dev *pm = machine_find(machine, "pm");
+    bool heard = false;
+    ringd_call(pm, machine->type->power_button, &heard);
+    return heard;
 }
 
 /* ---- the tables ---- */
@@ -264,6 +276,52 @@ static int add_parts(struct machine *machine, const struct machine_part *parts, 
     return ret;
 }
 
+/* ---- the flash ---- */
+
+static void flash_mode(void *ctx, bool array)
+{
+    struct machine *machine = ctx;
+    pthread_mutex_lock(&machine->queue_lock);
+    machine->flash_shown = array;
+    machine->flash_dirty = true;
+    machine_note_pending(machine);
+    pthread_mutex_unlock(&machine->queue_lock);
+}
+
+static void flash_changed(void *ctx)
+{
+    struct machine *machine = ctx;
+    vm_request(machine->vm, VM_REQUEST_FLASH);
+}
+
+static const void *configure_flash(struct machine *machine, union machine_config *config)
+{
+    config->flash = (struct cfi_flash_config){.array = machine->flash->array,
+                                              .bytes = machine->flash->bytes,
+                                              .ctx = machine,
+                                              .mode = flash_mode,
+                                              .changed = flash_changed};
+    return &config->flash;
+}
+
+static int add_flash(struct machine *machine)
+{
+    if (!machine->flash->array)
+        return 0;
+    struct memory *memory = &machine->vm->memory;
+    machine->flash_ops = cfi_flash_ops;
+    machine->flash_region = cfi_flash_ops.regions[CFI_FLASH_ARRAY];
+    machine->flash_region.size = machine->flash->bytes;
+    machine->flash_ops.regions = &machine->flash_region;
+    const struct machine_part part = {.label = "flash",
+                                      .ops = &machine->flash_ops,
+                                      .base = MEMORY_HIGH - memory->rom_size - machine->flash->bytes,
+                                      .irqs = {-1, -1},
+                                      .configure = configure_flash};
+    int ret = add_part(machine, &part);
+    return ret ? ret : memory_add_flash(memory, machine->flash->array, machine->flash->bytes);
+}
+
 static int add_by_option(struct machine *machine)
 {
     const struct machine_part debugcon = {.label = "debugcon",
@@ -283,13 +341,25 @@ static int add_by_option(struct machine *machine)
     return ret;
 }
 
-int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console)
+static const struct machine_type *type_of(const struct run_options *options)
 {
     static const struct machine_type *const types[] = {
         [OPTION_MACHINE_I440FX] = &machine_i440fx, [OPTION_MACHINE_Q35] = &machine_q35};
-    const struct machine_type *type = machine->type = types[machine->options->machine];
+    return types[options->machine];
+}
+
+uint64_t machine_low_limit(const struct run_options *options)
+{
+    return type_of(options)->low_limit;
+}
+
+int machine_create(struct machine *machine, struct chardev *serial, struct chardev *debugcon, struct chardev *console,
+                   struct flash *flash)
+{
+    const struct machine_type *type = machine->type = type_of(machine->options);
     machine->serial = serial;
     machine->debugcon = debugcon;
+    machine->flash = flash;
     machine->console = console;
     machine->pci_sink = (struct pci_sink){.ctx = machine,
                                           .decode_changed = machine_decode_changed,
@@ -305,11 +375,15 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     ret = add_parts(machine, type->parts, type->part_count);
     ret = ret ? ret : add_parts(machine, isa_parts, sizeof(isa_parts) / sizeof(isa_parts[0]));
     ret = ret ? ret : add_by_option(machine);
+    ret = ret ? ret : add_flash(machine);
     ret = ret ? ret : type->connect(machine);
     ret = ret ? ret : machine_add_virtio_devices(machine);
     if (ret)
         return ret;
     machine->uart = machine_find(machine, "serial");
+    machine->fw_cfg = machine_find(machine, "fw_cfg");
+    machine->pci = machine_find(machine, "pci");
+    machine->pm = machine_find(machine, "pm");
     if (!machine->remote.client) /* else the daemon's RTC was made with them */
         ringd_call(machine_find(machine, "rtc"), note_in_model, machine);
     return 0;

@@ -155,17 +155,11 @@ static uint64_t wanted(struct machine_function *function, const struct pci_inter
     return live;
 }
 
-static void forget(int fd)
+static void forget_pending(const struct machine_function *function, unsigned vector)
 {
     uint64_t count;
-    ssize_t got = read(fd, &count, sizeof(count));
+    ssize_t got = read(function->fds[vector], &count, sizeof(count));
     (void)got; /* nothing there, most often */
-}
-
-static void forget_pending(struct machine_function *function)
-{
-    for (unsigned i = 0; i < function->vectors; i++)
-        forget(function->fds[i]);
 }
 
 /* The routes first: what is attached has to lead to the right place at once. */
@@ -195,16 +189,17 @@ int machine_apply_messages(struct machine_function *function, const struct pci_i
     uint64_t live = wanted(function, interrupts, entries);
     bool sending = function->msix ? interrupts->msix : interrupts->msi;
     if (sending && !function->sending)
-        forget_pending(function); /* of a time when it sent no messages */
+        for (unsigned i = 0; i < function->vectors; i++)
+            forget_pending(function, i); /* of a time when it sent no messages */
     function->sending = sending;
     int ret = route(function, live, entries);
     for (uint64_t change = live ^ function->attached; change && !ret; change &= change - 1) {
         unsigned i = (unsigned)__builtin_ctzll(change);
         ret = irq_attach(&function->machine->vm->irq, function->first_gsi + i, function->fds[i], live >> i & 1);
-        /* What was held back has been raised by attaching, but KVM leaves it in the eventfd (virt/kvm/eventfd.c,
-         * kvm_irqfd_assign()): it would pend for ever. What comes from now on KVM takes out as it is written. */
+        /* What stood in it has been raised, and still stands there: KVM takes the count with the next one. Nothing is
+         * lost: what comes from now on is taken by KVM in the very write. */
         if (!ret && live >> i & 1)
-            forget(function->fds[i]);
+            forget_pending(function, i);
     }
     if (!ret)
         function->attached = live;

@@ -43,9 +43,11 @@ static unsigned pirq_of(uint8_t devfn, unsigned pin)
 }
 
 const struct machine_type machine_q35 = {
+    .low_limit = 0x80000000, /* below wherever firmware puts PCIEXBAR: 0xB0000000 (SeaBIOS), 0xE0000000 (OVMF) */
     .add_functions = add_functions,
     .parts = parts,
     .part_count = sizeof(parts) / sizeof(parts[0]),
     .connect = connect,
     .pirq_of = pirq_of,
+    .power_button = ich9_pm_power_button,
 };

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "vmm/doctor.h"
+#include "vmm/machine.h"
 #include "vmm/options.h"
 #include "vmm/parse.h"
 #include "vmm/run.h"
@@ -49,6 +50,8 @@ static int run_main(int argc, char *const *argv)
     }
     if (!options_check_files(&options, &error))
         return fail(error.line);
+    if (options.dump_tables)
+        return machine_dump_tables(&options) ? RINGVMM_EXIT_USAGE : RINGVMM_EXIT_OK;
     return options.dry_run ? vmm_check(&options) : vmm_run(&options);
 }
 

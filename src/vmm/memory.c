@@ -13,7 +13,7 @@
 #define ROM_LOW_SIZE 0x20000u /* of the image, shown below 1 MiB */
 
 /* Memory slots: the fixed ones, then those of the PAM segments. */
-enum slot { SLOT_LOW, SLOT_MAIN, SLOT_HIGH, SLOT_ROM, SLOT_PAM };
+enum slot { SLOT_LOW, SLOT_MAIN, SLOT_HIGH, SLOT_ROM, SLOT_FLASH, SLOT_PAM };
 
 static int set_slot(const struct memory *memory, unsigned slot, uint64_t gpa, uint64_t size, const void *host,
                     uint32_t flags)
@@ -109,19 +109,14 @@ static int slots_create(struct memory *memory)
     return ret ? ret : apply_pam(memory);
 }
 
-uint64_t memory_low_size(uint64_t size)
-{
-    return size < MEMORY_LOW_LIMIT ? size : MEMORY_LOW_LIMIT;
-}
-
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size)
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size)
 {
     memset(memory, 0, sizeof(*memory));
     pthread_mutex_init(&memory->pam_lock, NULL);
     memory->vm_fd = vm_fd;
     memory->memfd = -1;
     memory->size = size;
-    memory->low_size = memory_low_size(size);
+    memory->low_size = size < low_limit ? size : low_limit;
     memory->high_size = size - memory->low_size;
     memory->rom = rom;
     memory->rom_size = rom_size;
@@ -129,6 +124,19 @@ int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom,
     if (!ret)
         ret = window_create(memory);
     return ret ? ret : slots_create(memory);
+}
+
+int memory_show_flash(struct memory *memory, bool shown)
+{
+    uint64_t at = MEMORY_HIGH - memory->rom_size - memory->flash_size;
+    return set_slot(memory, SLOT_FLASH, at, shown ? memory->flash_size : 0, memory->flash, KVM_MEM_READONLY);
+}
+
+int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size)
+{
+    memory->flash = flash;
+    memory->flash_size = size;
+    return memory_show_flash(memory, true);
 }
 
 void memory_destroy(struct memory *memory)

@@ -7,12 +7,13 @@
 #define VMM_MEMORY_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-#define MEMORY_LOW_LIMIT    0xc0000000u /* RAM below 4 GiB ends here at the latest; above are BARs, APICs and ROM */
-#define MEMORY_HIGH         0x100000000u
-#define MEMORY_VGA          0xa0000u /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
+#define MEMORY_LOW_LIMIT    0xc0000000u  /* RAM below 4 GiB ends here at the latest, on any machine */
+#define MEMORY_HIGH         0x100000000u /* RAM that has no place below the BARs, APICs and ROM begins here */
+#define MEMORY_VGA          0xa0000u     /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
 #define MEMORY_PAM_START    0xc0000u
 #define MEMORY_PAM_SEGMENTS 13u
 
@@ -27,27 +28,31 @@ struct memory {
     uint64_t size, low_size, high_size;
     uint8_t *rom; /* the firmware image; NULL and 0: there is none, and ones are read where it would be */
     uint64_t rom_size;
+    uint8_t *flash; /* below the image; NULL: none. The caller's */
+    uint64_t flash_size;
     uint8_t *window; /* 256 KiB: what the PCI side shows at 0xC0000: ones, and the image's last 128 KiB at 0xE0000 */
     pthread_mutex_t pam_lock;
     uint8_t pam[MEMORY_PAM_SEGMENTS]; /* under pam_lock: modes in force */
     unsigned pam_slots;               /* under pam_lock: memory slots that they take */
 };
 
-/* How much of `size` bytes of RAM lies below 4 GiB; the rest is above. */
-uint64_t memory_low_size(uint64_t size);
-
 /*
  * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over; NULL and 0: no
- * ROM.
+ * ROM. RAM below 4 GiB ends at `low_limit` at the latest.
  * Returns 0 or -errno: -ENOMEM when the host does not have that much.
  */
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint8_t *rom, uint64_t rom_size);
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size);
 void memory_destroy(struct memory *memory);
 
 /* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */
 int memory_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len);
 int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, size_t len);
 
+/* memory_add_flash - there is a flash of `size` bytes right below the image, and the guest reads its contents.
+ * memory_show_flash - whether it does: if not, reads of it exit, as writes always do. 0 or -errno. One thread at a
+ * time. */
+int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size);
+int memory_show_flash(struct memory *memory, bool shown);
 /* Where [gpa, gpa + len) is in our memory, for as long as `memory` lives; NULL when any byte of it is not RAM. */
 void *memory_map(const struct memory *memory, uint64_t gpa, size_t len);
 

@@ -14,8 +14,9 @@
  *   1                `ringvmm doctor`: ringvmm cannot run on this host
  *   2                bad command line, file or host; the guest has not run. Or standard output could not be written
  *   4                the machine failed while the guest ran: KVM could not go on with it, or a triple fault under
- * --no-reboot (value << 1) | 1 the guest wrote value to the --debug-exit port; the low 8 bits count 130, 143 ended by
- * SIGINT or SIGTERM (128 + the signal's number)
+ *                    --no-reboot
+ *   (value << 1) | 1 the guest wrote value to the --debug-exit port; the low 8 bits count
+ *   130, 143         ended by SIGINT or SIGTERM (128 + the signal's number)
  */
 #ifndef RINGVMM_VMM_OPTIONS_H
 #define RINGVMM_VMM_OPTIONS_H
@@ -27,6 +28,8 @@
 #include <stdio.h>
 
 #include <ringd/ringd.h>
+
+#include "vmm/smbios.h"
 
 enum ringvmm_exit {
     RINGVMM_EXIT_OK = 0,
@@ -66,11 +69,13 @@ struct run_options {
     int machine; /* enum option_machine */
     int cpus;    /* 1 to OPTIONS_MAX_CPUS */
     uint64_t memory_bytes;
-    const char *firmware; /* a file, or "seabios"; NULL: none, the kernel is booted directly */
+    const char *firmware; /* a file, "seabios" or "ovmf"; NULL: none, the kernel is booted directly */
+    const char *flash;    /* the file with its variables; NULL: none */
     const char *kernel;   /* NULL: none */
     const char *initrd;   /* NULL: none; else there is a kernel */
     const char *append;   /* likewise */
     bool no_reboot;
+    uint8_t uuid[SMBIOS_UUID_SIZE]; /* in the order of its text; all 0: none */
 
     const char *serial;   /* "stdio", "null", "file:PATH", "unix:PATH" */
     const char *debugcon; /* likewise */
@@ -89,6 +94,7 @@ struct run_options {
     const char *virtio_console; /* as `serial`; NULL: none */
 
     const char *device_model; /* "unix:PATH" of a daemon for RTC and PCI host bridge; NULL: here */
+    int device_model_wait_ms; /* how long it is waited for when it is away */
 
     int coalesce; /* enum ringd_backend_kind, not memfd */
     int max_replay_latency_us;
@@ -101,8 +107,9 @@ struct run_options {
     unsigned vcpu_affinity[OPTIONS_MAX_CPUS];
     int teardown; /* enum option_teardown */
 
-    int stats;              /* enum option_stats */
-    const char *stats_path; /* NULL: standard error */
+    int stats;               /* enum option_stats */
+    const char *stats_path;  /* NULL: standard error */
+    const char *dump_tables; /* a directory to write the machine's tables into, and start nothing; NULL: no */
     bool dry_run;
 };
 
@@ -128,10 +135,16 @@ bool options_check_files(const struct run_options *options, struct options_error
 
 /* What --firmware seabios stands for. */
 #define OPTIONS_SEABIOS_PATH "/usr/share/seabios/bios-256k.bin"
-/* A raw image is a whole number of these (the granularity of ROM below 1 MiB that PC chipsets decode) ... */
-#define OPTIONS_FIRMWARE_UNIT 0x10000u
+/* ... and ovmf: its code, and the template of its variables. */
+#define OPTIONS_OVMF_CODE_PATH "/usr/share/OVMF/OVMF_CODE_4M.fd"
+#define OPTIONS_OVMF_VARS_PATH "/usr/share/OVMF/OVMF_VARS_4M.fd"
+/* A raw image is a whole number of pages ... */
+#define OPTIONS_FIRMWARE_UNIT 0x1000u
 /* ... and stays below the interrupt controllers at 0xfec00000, with room. */
 #define OPTIONS_FIRMWARE_MAX 0x1000000u
+
+/* The file that a --firmware stands for. */
+const char *options_firmware_path(const char *name);
 
 /* Kernels and initrds larger than this are taken for a slip. */
 #define OPTIONS_KERNEL_MAX 0x40000000u

@@ -26,17 +26,36 @@ static bool reject(struct options_error *error, const char *option, const char *
     return false;
 }
 
+/* What a short name of --firmware stands for. */
+static const struct {
+    const char *name, *path, *missing;
+} firmwares[] = {
+    {"seabios", OPTIONS_SEABIOS_PATH, "not there; install SeaBIOS (package 'seabios') or name a file"},
+    {"ovmf", OPTIONS_OVMF_CODE_PATH, "not there; install OVMF (package 'ovmf') or name a file"},
+};
+
+const char *options_firmware_path(const char *name)
+{
+    for (size_t i = 0; i < sizeof(firmwares) / sizeof(firmwares[0]); i++)
+        if (strcmp(name, firmwares[i].name) == 0)
+            return firmwares[i].path;
+    return name;
+}
+
 static bool check_firmware(const char *path, struct options_error *error)
 {
-    const char *option = "--firmware";
+    char option[40] = "--firmware";
     struct stat info;
     char why[120];
 
-    if (strcmp(path, "seabios") == 0) {
-        path = OPTIONS_SEABIOS_PATH;
-        option = "--firmware seabios:";
+    for (size_t i = 0; i < sizeof(firmwares) / sizeof(firmwares[0]); i++) {
+        if (strcmp(path, firmwares[i].name) != 0)
+            continue;
+        (void)snprintf(option, sizeof(option), "--firmware %s:", path);
+        path = firmwares[i].path;
         if (access(path, F_OK) != 0)
-            return reject(error, option, path, "not there; install SeaBIOS (package 'seabios') or name a file");
+            return reject(error, option, path, firmwares[i].missing);
+        break;
     }
     if (stat(path, &info) != 0 || faccessat(AT_FDCWD, path, R_OK, AT_EACCESS) != 0)
         return reject(error, option, path, strerror(errno));
@@ -119,6 +138,16 @@ static bool check_nvram(const char *path, struct options_error *error)
     return true;
 }
 
+static bool check_flash(const struct run_options *options, struct options_error *error)
+{
+    struct stat info;
+
+    if (stat(options->flash, &info) != 0 && errno == ENOENT && strcmp(options->firmware, "ovmf") != 0)
+        return reject(error, "--flash", options->flash,
+                      "not there; it is made for --firmware ovmf only, copy the template that came with the firmware");
+    return check_output("--flash", options->flash, R_OK | W_OK, error);
+}
+
 static bool check_chardev(const char *option, const char *spec, struct options_error *error)
 {
     const char *path = strchr(spec, ':');
@@ -168,5 +197,6 @@ bool options_check_files(const struct run_options *options, struct options_error
            (!options->virtio_console || check_chardev("--virtio-console", options->virtio_console, error)) &&
            check_disks(options, error) &&
            (!options->stats_path || check_output("--stats", options->stats_path, W_OK, error)) &&
-           (options->rtc_nvram[0] == '\0' || check_nvram(options->rtc_nvram, error));
+           (options->rtc_nvram[0] == '\0' || check_nvram(options->rtc_nvram, error)) &&
+           (!options->flash || check_flash(options, error));
 }

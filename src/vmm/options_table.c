@@ -6,6 +6,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "vmm/parse.h"
 
@@ -113,7 +114,16 @@ static const char *set_device_model(void *out, const char *value)
     options->device_model = value;
     if (strncmp(value, "unix:", 5) != 0)
         return "not unix:PATH";
-    return value[5] ? NULL : "no path after unix:";
+    if (!value[5])
+        return "no path after unix:";
+    return strlen(value + 5) < sizeof(((struct sockaddr_un *)0)->sun_path) ? NULL : "its path is longer than 107 bytes";
+}
+
+static const char *set_uuid(void *out, const char *value)
+{
+    struct run_options *options = out;
+
+    return parse_uuid(value, options->uuid) ? "not a UUID such as 6ba7b810-9dad-11d1-80b4-00c04fd430c8" : NULL;
 }
 
 static const char *set_vcpu_affinity(void *out, const char *value)
@@ -271,10 +281,18 @@ static const struct option_row run_rows[] = {
      .help = "guest memory: a number with K, M or G, whole MiB"},
     {.name = "firmware",
      .type = OPTION_TEXT,
-     .argument = "FILE|seabios",
+     .argument = "FILE|seabios|ovmf",
      FIELD(firmware),
-     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; seabios stands "
-             "for " OPTIONS_SEABIOS_PATH " and is what runs when neither --firmware nor --kernel is given"},
+     .help = "a raw firmware image, put so that it ends at 4 GiB, its last 128 KiB below 1 MiB as well; ovmf (UEFI) "
+             "stands for " OPTIONS_OVMF_CODE_PATH ", seabios for " OPTIONS_SEABIOS_PATH
+             ", which is what runs when neither --firmware nor --kernel is given"},
+    {.name = "flash",
+     .type = OPTION_TEXT,
+     .argument = "FILE",
+     FIELD(flash),
+     .help =
+         "where UEFI firmware keeps its variables, a file of this machine's own; with ovmf it is made when it is not "
+         "there, and without --flash they are lost at the end"},
     {.name = "kernel",
      .type = OPTION_TEXT,
      .argument = "FILE",
@@ -288,6 +306,12 @@ static const struct option_row run_rows[] = {
      FIELD(initrd),
      .help = "the kernel's initial RAM disk, or its one module"},
     {.name = "append", .type = OPTION_TEXT, .argument = "STRING", FIELD(append), .help = "the kernel's command line"},
+    {.name = "uuid",
+     .type = OPTION_CUSTOM,
+     .argument = "UUID",
+     .set = set_uuid,
+     .help =
+         "the machine's identity in the tables, as in 6ba7b810-9dad-11d1-80b4-00c04fd430c8. Without it there is none"},
     {.name = "no-reboot",
      .type = OPTION_FLAG,
      FIELD(no_reboot),
@@ -353,7 +377,17 @@ static const struct option_row run_rows[] = {
      .type = OPTION_CUSTOM,
      .argument = "unix:PATH",
      .set = set_device_model,
-     .help = "real-time clock and PCI host bridge are in the daemon ringd that listens there"},
+     .help = "real-time clock and PCI host bridge (i440fx only) are in the daemon ringd that listens there"},
+    {.name = "device-model-wait",
+     .type = OPTION_NUMBER,
+     .argument = "MS",
+     .fallback = "10000",
+     .min = 1,
+     .max = 86400000,
+     .unit = "milliseconds",
+     FIELD(device_model_wait_ms),
+     .help = "how long the guest waits for a daemon that is away, 1 to 86400000; then its reads give ones and its "
+             "writes are dropped, until the daemon is back"},
 
     {.name = "coalesce",
      .type = OPTION_CHOICE,
@@ -414,6 +448,11 @@ static const struct option_row run_rows[] = {
      .argument = "table|json[:FILE]",
      .set = set_stats,
      .help = "at the end, what each port and ring cost; to FILE, else to standard error"},
+    {.name = "dump-tables",
+     .type = OPTION_TEXT,
+     .argument = "DIR",
+     FIELD(dump_tables),
+     .help = "write the machine's ACPI and SMBIOS tables into DIR, made if need be, and start nothing"},
     {.name = "dry-run",
      .letter = 'n',
      .type = OPTION_FLAG,
@@ -428,7 +467,8 @@ static const char run_epilogue[] = "\n"
                                    "  2          bad option, file or host: the guest has not run\n"
                                    "  4          the machine failed; with --no-reboot also a triple fault\n"
                                    "  odd        (value << 1) | 1 after a debug exit\n"
-                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM\n"
+                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM; a guest that listens to the\n"
+                                   "             power button hears of the first SIGTERM, the second one ends it\n"
                                    "\n"
                                    "Examples:\n"
                                    "  See SeaBIOS come up, its log and the serial line on this terminal:\n"
@@ -471,7 +511,7 @@ const struct port_claim options_fixed_ports[] = {
     {0x3f8, 0x3ff, "COM1"},
     {0x4d0, 0x4d1, "the PICs' edge/level registers"},
     {0x510, 0x51b, "fw_cfg"},
-    {0x600, 0x63f, "ACPI power management"}, /* the guest places it; this is SeaBIOS's choice */
+    {0x600, 0x67f, "ACPI power management"}, /* the guest places it; this is SeaBIOS's choice. i440fx: half of it */
     {0xcf8, 0xcff, "PCI configuration"},
 };
 const unsigned options_fixed_port_count = sizeof(options_fixed_ports) / sizeof(options_fixed_ports[0]);
@@ -565,7 +605,11 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     if (options->kernel && options->firmware && strcmp(options->firmware, "seabios") == 0) {
         options_fail(error,
                      "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave --firmware out "
-                     "to boot the kernel directly");
+                     "to boot the kernel directly, or take ovmf");
+        return false;
+    }
+    if (options->flash && !options->firmware) {
+        options_fail(error, "--flash without firmware: a kernel that is booted directly has none; give --firmware too");
         return false;
     }
     return true;

@@ -196,6 +196,28 @@ int parse_cpu_list(const char *text, unsigned *cpus, unsigned max, unsigned *cou
     return 0;
 }
 
+int parse_uuid(const char *text, uint8_t out[16])
+{
+    uint8_t uuid[16];
+    unsigned count = 0;
+
+    if (strlen(text) != 36)
+        return -EINVAL;
+    for (unsigned i = 0; i < 36;) {
+        if (i == 8 || i == 13 || i == 18 || i == 23) {
+            if (text[i++] != '-')
+                return -EINVAL;
+            continue;
+        }
+        if (digit_value(text[i]) > 15 || digit_value(text[i + 1]) > 15)
+            return -EINVAL;
+        uuid[count++] = (uint8_t)(digit_value(text[i]) << 4 | digit_value(text[i + 1]));
+        i += 2;
+    }
+    memcpy(out, uuid, sizeof(uuid));
+    return 0;
+}
+
 int parse_piece(const char **cursor, char *buf, size_t size)
 {
     size_t length = strcspn(*cursor, ",");

@@ -32,6 +32,9 @@ int parse_iso_date(const char *text, int64_t *out);
  * are. -EINVAL: not such a list; -ERANGE: a number above PARSE_LAST_CPU; -E2BIG: more than `max`. */
 int parse_cpu_list(const char *text, unsigned *cpus, unsigned max, unsigned *count);
 
+/* A UUID as RFC 4122 writes it, 36 characters in either case, as the 16 bytes in that order. -EINVAL: not one. */
+int parse_uuid(const char *text, uint8_t out[16]);
+
 /* Takes the piece before the next comma off *cursor into buf (size bytes, NUL included) and moves *cursor behind the
  * comma, or to NULL after the last piece. Returns 0, or -ENAMETOOLONG (then *cursor stays). An empty text has one empty
  * piece. */

@@ -104,6 +104,9 @@ void report_collect(struct report *report, struct machine *machine, const char *
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         exits_merge(&report->merged, &vm->vcpus[i]->exits);
     report->exits = exits_total(&report->merged);
+    pthread_mutex_lock(&machine->queue_lock);
+    report->moves = machine->moves;
+    pthread_mutex_unlock(&machine->queue_lock);
     report->windows_refused = __atomic_load_n(&machine->refused, __ATOMIC_RELAXED);
 
     for (unsigned i = 0; i < machine->device_count; i++)
@@ -245,6 +248,9 @@ int report_print_table(const struct report *report, FILE *stream)
     print_posted(report, stream);
     print_rings(report, stream);
     print_devices(report, stream);
+    if (report->moves)
+        fprintf(stream, "\nWindows moved and memory below 1 MiB switched: %llu times\n",
+                (unsigned long long)report->moves);
     if (report->windows_refused)
         fprintf(stream, "\nWindows that the guest wanted where something else stands: %llu\n",
                 (unsigned long long)report->windows_refused);

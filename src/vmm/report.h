@@ -34,6 +34,7 @@ struct report {
     unsigned vcpus;
     double seconds, ns_per_cycle;
     uint64_t exits;
+    uint64_t moves;           /* of windows, and of what is memory below 1 MiB */
     uint64_t windows_refused; /* that a guest wanted where something else stands */
     struct exits merged;
     struct report_row rows[REPORT_MAX_ROWS];

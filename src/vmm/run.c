@@ -17,8 +17,11 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#include <ringd/kvm_mmio2.h>
+
 #include "vmm/boot.h"
 #include "vmm/firmware.h"
+#include "vmm/flash.h"
 #include "vmm/machine.h"
 #include "vmm/nvram.h"
 #include "vmm/report.h"
@@ -29,6 +32,7 @@
 #define KVM_IDENTITY_MAP 0xfeffc000u
 #define KVM_TSS          0xfeffd000u
 
+#define FLASH_DELAY_S 1.0  /* until what UEFI has written is on the disk; a kill loses nothing */
 #define NVRAM_DELAY_S 0.1  /* a guest that toggles a byte costs ten writes a second, not one each */
 #define FLUSH_MS      2000 /* how long a slow reader of a console may hold up the end */
 
@@ -46,10 +50,12 @@ struct run {
     struct boot boot;
     struct chardev *serial, *debugcon, *console;
     struct nvram_file nvram;
-    ev_timer nvram_timer; /* collects a burst of writes */
+    struct flash flash;
+    ev_timer nvram_timer, flash_timer; /* collect a burst of writes */
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
+    bool asked; /* the guest has been asked to power off */
     char backend_reason[160];
     struct cycles_base base;
     FILE *stats;
@@ -109,6 +115,17 @@ static int save_chips(const struct vm *vm, struct chips *chips)
     return ioctl(vm->fd, KVM_GET_PIT2, &chips->pit) < 0 ? complain("KVM_GET_PIT2", -errno) : 0;
 }
 
+static int open_remote(struct run *run)
+{
+    struct vm *vm = &run->vm;
+    uint64_t wait_ns = (uint64_t)run->options->device_model_wait_ms * 1000000;
+    /* The guest's writes need not pass through this process where KVM can give the daemon a ring that outlives it. */
+    int offered = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, RINGD_KVM_CAP_COALESCED_MMIO2);
+    bool direct =
+        ringd_backend(vm->ringd) == RINGD_BACKEND_MMIO2 && offered > 0 && (offered & RINGD_KVM_MMIO2_SHARED_RING);
+    return remote_open(&run->machine.remote, run->options->device_model, wait_ns, direct ? vm->fd : -1, vm->loop);
+}
+
 static int create_memory(struct run *run)
 {
     uint64_t bytes = run->options->memory_bytes;
@@ -126,7 +143,7 @@ static int create_memory(struct run *run)
     int ret = boot_is_direct(&run->boot) ? 0 : firmware_load(run->options->firmware, &rom, &rom_size);
     if (ret)
         return ret;
-    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, rom, rom_size);
+    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, machine_low_limit(run->options), rom, rom_size);
     if (ret)
         fprintf(stderr, "ringvmm: --memory %lluM: %s\n", (unsigned long long)(bytes >> 20), strerror(-ret));
     return ret;
@@ -255,6 +272,16 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     finish(run, VM_END_SIGNAL);
 }
 
+/* The power button; the end itself when nobody listens, or when the guest has been asked before. */
+static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
+{
+    struct run *run = watcher->data;
+    if (run->asked || !machine_power_button(&run->machine))
+        on_signal(loop, watcher, events);
+    else
+        run->asked = true;
+}
+
 static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     (void)loop;
@@ -305,6 +332,15 @@ static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
     nvram_file_store(&run->nvram, run->machine.nvram);
 }
 
+static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
+{
+    (void)events;
+    struct run *run = timer->data;
+    ev_timer_stop(loop, timer);
+    ev_timer_set(timer, FLASH_DELAY_S, 0.);
+    flash_sync(&run->flash);
+}
+
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 {
     (void)loop;
@@ -314,6 +350,8 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
     unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
     if ((requests & VM_REQUEST_NVRAM) && !ev_is_active(&run->nvram_timer))
         ev_timer_start(vm->loop, &run->nvram_timer);
+    if ((requests & VM_REQUEST_FLASH) && !ev_is_active(&run->flash_timer))
+        ev_timer_start(vm->loop, &run->flash_timer);
     if (requests & VM_REQUEST_REMAP)
         machine_apply(&run->machine);
     if (requests & VM_REQUEST_DEBUG_EXIT)
@@ -377,8 +415,10 @@ static int make(struct run *run)
     ev_async_start(vm->loop, &vm->request_async);
     ev_timer_init(&run->nvram_timer, on_nvram_timer, NVRAM_DELAY_S, 0.);
     run->nvram_timer.data = run;
+    ev_timer_init(&run->flash_timer, on_flash_timer, FLASH_DELAY_S, 0.);
+    run->flash_timer.data = run;
     watch_signal(run, &run->interrupt, SIGINT, on_signal);
-    watch_signal(run, &run->terminate, SIGTERM, on_signal);
+    watch_signal(run, &run->terminate, SIGTERM, on_terminate);
     watch_signal(run, &run->hangup, SIGHUP, on_signal);
     watch_signal(run, &run->resume, SIGCONT, on_resume);
 
@@ -392,14 +432,15 @@ static int make(struct run *run)
     ret = ret ? ret : create_ringd(run);
     /* Files last: a start that fails shall neither make nor empty any. */
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
+    ret = ret ? ret : flash_open(&run->flash, run->options);
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, machine_serial_input, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, &run->debugcon);
     ret = ret ? ret
               : open_chardev(run, "virtio-console", run->options->virtio_console, machine_console_input, &run->console);
     if (!ret && run->options->device_model)
-        ret = remote_open(&run->machine.remote, run->options->device_model, vm->loop);
-    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, run->console);
+        ret = open_remote(run);
+    ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, run->console, &run->flash);
     return ret ? ret : start(run);
 }
 
@@ -473,6 +514,7 @@ static void destroy(struct run *run)
     bus_destroy(&vm->bus);
     irq_destroy(&vm->irq);
     nvram_file_close(&run->nvram);
+    flash_close(&run->flash);
     if (run->stats && run->stats != stderr)
         fclose(run->stats);
     if (vm->fd >= 0)
@@ -498,6 +540,7 @@ int vmm_run(const struct run_options *options)
     machine_init(&run->machine, &run->vm, options);
     run->machine.boot = &run->boot;
     run->nvram.fd = -1;
+    run->flash.fd = -1;
     run->base = cycles_base();
     pthread_mutex_init(&run->vm.gate_lock, NULL);
     pthread_cond_init(&run->vm.gate_cond, NULL);
@@ -517,6 +560,7 @@ int vmm_run(const struct run_options *options)
     if (made) {
         status = exit_status(run);
         nvram_file_store(&run->nvram, run->machine.nvram);
+        flash_sync(&run->flash);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }
@@ -526,6 +570,7 @@ int vmm_run(const struct run_options *options)
         status = RINGVMM_EXIT_USAGE;
     if (options->teardown == OPTION_TEARDOWN_ASYNC && fflush(stdout) == 0) {
         nvram_file_close(&run->nvram);
+        flash_close(&run->flash);
         teardown_in_background(run->vm.fd, run->vm.scratch_fd);
         _exit(status);
     }

@@ -33,6 +33,7 @@ enum vm_request {
     VM_REQUEST_FAILED = 1 << 3,
     VM_REQUEST_REMAP = 1 << 4, /* a posted write moved a window: no vCPU is at hand to do it */
     VM_REQUEST_NVRAM = 1 << 5,
+    VM_REQUEST_FLASH = 1 << 6,
 };
 
 struct vm {

@@ -25,8 +25,49 @@ def out(port, value):
     ])
 
 
+def out16(port, value):
+    return bytes([
+        0xB8, value & 0xFF, value >> 8,  # mov ax, value
+        0xBA, port & 0xFF, port >> 8,  # mov dx, port
+        0xEF,  # out dx, ax
+    ])
+
+
+def out32(port, value):
+    return bytes([0x66, 0xB8]) + value.to_bytes(4, "little") + bytes([  # mov eax, value
+        0xBA, port & 0xFF, port >> 8,  # mov dx, port
+        0x66, 0xEF,  # out dx, eax
+    ])
+
+
 LOOP = bytes([0xEB, 0xFE])  # jmp $
 HALT = bytes([0xFA, 0xF4, 0xEB, 0xFD])  # cli; again: hlt; jmp again
+
+
+GDT_AT = 0x8000
+FLASH_BYTES = 0x8000  # right below the image, which ends at 4 GiB
+
+
+def flash_image(end):
+    """Clears the lowest bit that is set in the flash's first byte, reads it back into AL, and goes on with `end`."""
+    address = (0x100000000 - SIZE - FLASH_BYTES).to_bytes(4, "little")
+    data = bytearray(image(
+        bytes([0x66, 0x2E, 0x0F, 0x01, 0x16, GDT_AT & 0xFF, GDT_AT >> 8,  # lgdt cs:[GDT_AT]
+               0x0F, 0x20, 0xC0, 0x0C, 0x01, 0x0F, 0x22, 0xC0,  # into protected mode ...
+               0xBB, 0x08, 0x00, 0x8E, 0xE3,  # ... mov fs, 8: all memory ...
+               0x24, 0xFE, 0x0F, 0x22, 0xC0,  # ... and back
+               0x66, 0xBF, *address,  # mov edi, the flash
+               0x67, 0x64, 0x8A, 0x27,  # mov ah, fs:[edi]
+               0xD0, 0xE4,  # shl ah, 1
+               0x67, 0x64, 0xC6, 0x07, 0x10,  # mov byte fs:[edi], 10h (program)
+               0x67, 0x64, 0x88, 0x27,  # mov fs:[edi], ah
+               0x67, 0x64, 0xC6, 0x07, 0xFF,  # mov byte fs:[edi], ffh (show the array)
+               0x67, 0x64, 0x8A, 0x07]),  # mov al, fs:[edi]
+        end))
+    table = GDT_AT + 6
+    data[GDT_AT:table] = (15).to_bytes(2, "little") + (0xFFFF0000 + table).to_bytes(4, "little")
+    data[table:table + 16] = bytes(8) + bytes([0xFF, 0xFF, 0, 0, 0, 0x93, 0xCF, 0])  # accessed already: it is in ROM
+    return bytes(data)
 
 
 def debug_exit(value, before=b""):
@@ -42,6 +83,10 @@ def say(text, port=0x402):
     """Writes text to a port, one byte at a time."""
     return b"".join(out(port, byte) for byte in text)
 
+
+# Ends with the flash's byte as the value of its debug exit, or says so and goes on for good.
+FLASH = flash_image(bytes([0xBA, 0x01, 0x05, 0xEE]) + HALT)  # mov dx, 501h; out dx, al
+FLASH_AND_GO_ON = flash_image(out(0x3F8, ord("!")) + LOOP)
 
 # Says "." for good.
 FLOOD = image(out(0x402, ord(".")), bytes([
@@ -78,6 +123,41 @@ COUNT = image(bytes([
     0xEE,  # out dx, al
 ]), HALT)
 
+PM_BASE = 0x600
+# Where the power management registers get their base and are switched on: (address, value) and (address, byte).
+PM_SWITCH = {
+    "i440fx": ((0x80000B40, PM_BASE | 1), (0x80000B80, 0x01)),  # PMBA, PMREGMISC
+    "q35": ((0x8000F840, PM_BASE | 1), (0x8000F844, 0x80)),  # PMBASE, ACPI_CNTL
+}
+POWER_OFF = {"i440fx": out16(PM_BASE + 4, 0x2000), "q35": out16(PM_BASE + 4, 0x3C00)}  # PM1_CNT: SLP_EN, S5's SLP_TYP
+
+
+def button(machine, then, acpi=True, enable=0x0100):
+    """Listens for the power button, says "!"; when it is pressed, says "b" and does what `then` says."""
+    (base, address), (control, on) = PM_SWITCH[machine]
+    return image(
+        out32(0xCF8, base), out32(0xCFC, address), out32(0xCF8, control), out(0xCFC, on),
+        out(0xB2, 0xF1) if acpi else b"",  # SMI command port: ACPI on
+        out16(PM_BASE + 2, enable),  # PM1_EN
+        out(0x402, ord("!")),
+        bytes([
+            0xBA, PM_BASE & 0xFF, PM_BASE >> 8,  # again: mov dx, PM1_STS
+            0xED,  # in ax, dx
+            0xF6, 0xC4, 0x01,  # test ah, 1 (PWRBTN_STS)
+            0x74, 0xF7,  # jz again
+        ]),
+        out16(PM_BASE, 0x0100), out(0x402, ord("b")), then, HALT)
+
+
+# Ends with CMOS byte 35h as debug exit: the RAM from 16 MiB to the end of what is below 4 GiB, in 16 MiB.
+LOW_RAM = image(bytes([
+    0xB0, 0x35,  # mov al, 35h
+    0xE6, 0x70,  # out 70h, al
+    0xE4, 0x71,  # in al, 71h
+    0xBA, 0x01, 0x05,  # mov dx, 501h
+    0xEE,  # out dx, al
+]), HALT)
+
 ENDLESS = image(LOOP)
 HALTED = image(HALT)
 
@@ -109,8 +189,8 @@ def elf(machine=62, kind=2, elf_class=2, count=2, addr=0x100000, file_size=4096,
     note = struct.pack("<III4sQ", 4, 8, 18, b"Xen", entry & 0xFFFFFFFF) if pvh else b""
     data = bytearray(4096 + 4096)
     headers = 4096 - 56 * 66  # so that a file that is cut down into them has lost some
-    struct.pack_into("<4sBBBxxxxxxxxxHHIQQQIHHHHHH", data, 0, b"\x7fELF", elf_class, 1, 1, kind, machine, 1, addr, headers, 0, 0,
-                     64, 56, count, 0, 0, 0)
+    struct.pack_into("<4sBBBxxxxxxxxxHHIQQQIHHHHHH", data, 0, b"\x7fELF", elf_class, 1, 1, kind, machine, 1, addr, headers,
+                     0, 0, 64, 56, count, 0, 0, 0)
     struct.pack_into("<IIQQQQQQ", data, headers, 1, 7, 4096, addr, addr, file_size, memory_size, 4096)
     struct.pack_into("<IIQQQQQQ", data, headers + 56, 4, 4, 128, 0, 0, len(note), len(note), 4)
     data[128:128 + len(note)] = note

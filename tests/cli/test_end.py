@@ -30,6 +30,16 @@ class Status(Case):
                 result = self.run_guest(guests.debug_exit(value), *QUIET, "--teardown", teardown)
                 self.assertEqual((result.status, result.out, result.err), ((value << 1 | 1) & 255, "", ""))
 
+    def test_low_memory(self):
+        """RAM below 4 GiB leaves room for windows, on q35 for configuration space too"""
+        for machine, size, end in (("i440fx", "2G", 0x80), ("i440fx", "4G", 0xC0), ("q35", "1G", 0x40),
+                                   ("q35", "3G", 0x80)):
+            with self.subTest(machine=machine, size=size):
+                result = self.run_guest(guests.LOW_RAM, *QUIET, "--machine", machine, "--memory", size)
+                if "ask for less" in result.err:
+                    self.skipTest("this host has less than " + size)
+                self.assertEqual((result.status, result.err), (((end - 1) << 1 | 1) & 255, ""))
+
     def test_no_reboot(self):
         """a reset under --no-reboot: 0"""
         for teardown in TEARDOWNS:
@@ -130,6 +140,43 @@ class Signals(Case):
             process.send_signal(signal.SIGINT)
             result = self.end(process, timeout=3)
             self.assertEqual((result.status, result.err), (130, ""))
+
+    def start_listener(self, machine, then, **how):
+        process = self.start_guest(guests.button(machine, then, **how), *QUIET, "--debugcon", "stdio", "--machine",
+                                   machine)
+        self.assertEqual(process.stdout.read(1), b"!")
+        return process
+
+    def test_power_button(self):
+        """SIGTERM asks a guest that listens to power off, which is a success"""
+        for machine, off in guests.POWER_OFF.items():
+            with self.subTest(machine=machine):
+                process = self.start_listener(machine, off)
+                process.send_signal(signal.SIGTERM)
+                result = self.end(process, timeout=3)
+                self.assertEqual((result.status, result.out, result.err), (0, "b", ""))
+
+    def test_power_button_ignored(self):
+        """a guest that was asked and goes on: the second SIGTERM ends it, and SIGINT does without asking"""
+        for machine in guests.POWER_OFF:
+            for number, status in SIGNALS:
+                with self.subTest(machine=machine, status=status):
+                    process = self.start_listener(machine, b"")
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(process.stdout.read(1), b"b")
+                    time.sleep(0.1)
+                    self.assertIsNone(process.poll())
+                    process.send_signal(number)
+                    self.assertEqual(self.end(process, timeout=3).status, status)
+
+    def test_power_button_unheard(self):
+        """a guest that has not enabled the button's event, or not ACPI, is not asked"""
+        for machine in guests.POWER_OFF:
+            for how in ({"acpi": False}, {"enable": 0x0421}):
+                with self.subTest(machine=machine, how=how):
+                    process = self.start_listener(machine, guests.LOOP, **how)
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(self.end(process, timeout=3).status, 143)
 
     def test_stop_continue(self):
         """SIGSTOP and SIGCONT: the guest goes on where it was"""

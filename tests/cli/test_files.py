@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""Where output goes, and what happens when it cannot: consoles, statistics, the nvram file."""
+"""Where output goes, and what happens when it cannot: consoles, statistics, the files behind NVRAM and flash."""
 
 import json
 import os
@@ -293,6 +293,100 @@ class Stats(Case):
         self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "table:report"], "/dev/kvm",
                     env=harness.without_kvm())
         self.assertEqual(self.read("report"), b"the last run's")
+
+
+class Tables(Case):
+    def test_dump(self):
+        """--dump-tables: each table a file with a sound sum, nothing started, no KVM needed"""
+        result = self.run_it("run", "--dump-tables", "tables", "--cpus", "3", env=harness.without_kvm())
+        self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+        names = "apic dsdt facp facs rsdp smbios ssdt waet xsdt".split()
+        self.assertEqual(sorted(os.listdir("tables")), [f"{name}.dat" for name in names])
+        for name in names:
+            data = self.read(f"tables/{name}.dat")
+            if name not in ("facs", "rsdp", "smbios"):
+                self.assertEqual(data[:4], name.upper().encode())
+                self.assertEqual((int.from_bytes(data[4:8], "little"), sum(data) % 256), (len(data), 0), name)
+        anchor = self.read("tables/smbios.dat")
+        self.assertEqual((anchor[:4], sum(anchor[:31]) % 256, sum(anchor[16:31]) % 256), (b"_SM_", 0, 0))
+        self.assertEqual(anchor[24:28], bytes([32, 0, 0, 0]))
+        self.assertIn(b"ACPI0007", self.read("tables/ssdt.dat"))
+
+    def test_dump_q35(self):
+        """--dump-tables of a q35: MMCONFIG has a table, and the names are the machine's"""
+        result = self.run_it("run", "--dump-tables", "tables", "--machine", "q35", env=harness.without_kvm())
+        self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+        self.assertIn("mcfg.dat", os.listdir("tables"))
+        self.assertIn(b"Q35", self.read("tables/dsdt.dat")[16:24])
+        self.assertIn(b"q35\0", self.read("tables/smbios.dat"))
+
+    def test_dump_again(self):
+        """--dump-tables overwrites what it wrote before, and leaves other files alone"""
+        os.mkdir("tables")
+        self.write("tables/dsdt.dat", b"old" * 10000)
+        self.write("tables/mine", b"mine")
+        self.assertEqual(self.run_it("run", "--dump-tables=tables").status, 0)
+        self.assertEqual((self.read("tables/dsdt.dat")[:4], self.read("tables/mine")), (b"DSDT", b"mine"))
+
+    def test_dump_refused(self):
+        """--dump-tables to where it cannot be: one line with the path"""
+        self.write("file", b"")
+        self.refuse(["--dump-tables", "file"], "--dump-tables: file", "Not a directory")
+        self.refuse(["--dump-tables", "no/such"], "--dump-tables: no/such: No such file or directory")
+        os.mkdir("full")
+        os.symlink("/dev/full", "full/facs.dat")
+        self.refuse(["--dump-tables", "full"], "--dump-tables: full/facs.dat: No space left on device")
+
+
+@harness.needs_kvm
+class Flash(Case):
+    FLASH = ["--flash", "vars"]
+
+    def new(self, size=guests.FLASH_BYTES):
+        self.write("vars", b"\xff" * size)
+
+    def test_kept(self):
+        """flash: what the guest programs stays from run to run, either way of ending"""
+        self.new()
+        for byte, teardown in ((0xFE, "async"), (0xFC, "sync"), (0xF8, "async")):
+            result = self.run_guest(guests.FLASH, *QUIET, *self.FLASH, "--teardown", teardown)
+            self.assertEqual((result.status, result.err), ((byte << 1 | 1) & 0xFF, ""))
+            self.assertEqual(self.read("vars"), bytes([byte]) + b"\xff" * (guests.FLASH_BYTES - 1))
+
+    def test_killed(self):
+        """flash: what the guest has programmed survives kill -9"""
+        self.new()
+        process = self.start_guest(guests.FLASH_AND_GO_ON, *self.FLASH)
+        self.assertEqual(process.stdout.read(1), b"!")
+        process.kill()
+        self.end(process)
+        self.assertEqual(self.read("vars")[0], 0xFE)
+
+    def test_size(self):
+        """flash of a wrong size is refused and left alone"""
+        for size in (0, 1, 4095, 4097, (16 << 20) + 4096):
+            self.new(size)
+            with self.subTest(size=size):
+                self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", f"{size} bytes",
+                            "multiple of 4 KiB, up to 16 MiB")
+                self.assertEqual(os.path.getsize("vars"), size)
+
+    def test_missing(self):
+        """flash that is not there: made for OVMF only; a directory is none"""
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
+        self.assertFalse(os.path.exists("vars"))
+        os.mkdir("vars")
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "directory")
+
+    def test_locked(self):
+        """flash that another machine uses is refused, and free when that one has ended"""
+        self.new()
+        process = self.start_guest(guests.FLASH_AND_GO_ON, *self.FLASH)
+        self.assertEqual(process.stdout.read(1), b"!")
+        self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", "another virtual machine uses it")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+        self.assertEqual(self.run_guest(guests.FLASH, *QUIET, *self.FLASH).status, (0xFC << 1 | 1) & 0xFF)
 
 
 @harness.needs_kvm

@@ -21,6 +21,8 @@ BAD_VALUES = [
     (["--memory", "1500K"], ["--memory '1500K'", "not a multiple of 1M"]),
     (["--memory", "99999999999999999999G"], ["--memory '99999999999999999999G'", "not from 1M to"]),
     (["--firmware", ""], ["--firmware needs a value", "FILE|seabios"]),
+    (["--uuid", "6ba7b810-9dad-11d1-80b4"], ["--uuid '6ba7b810-9dad-11d1-80b4'", "not a UUID such as"]),
+    (["--dump-tables", ""], ["--dump-tables needs a value", "DIR"]),
     (["--no-reboot=yes"], ["--no-reboot takes no value", "'yes'"]),
     (["--serial", "tty"], ["--serial 'tty'", "stdio, null, file:PATH or unix:PATH"]),
     (["--serial", "file:"], ["--serial 'file:'", "path is empty"]),
@@ -38,6 +40,10 @@ BAD_VALUES = [
     (["--rtc", "bas=utc"], ["--rtc: unknown key 'bas'", "did you mean base=?"]),
     (["--rtc", "utc"], ["--rtc: unknown key 'utc'", "base=, clock=, lost-ticks=, nvram="]),
     (["--rtc", "base=utc,base=localtime"], ["--rtc base given twice", "'utc'", "'localtime'"]),
+    (["--device-model", "tcp:9"], ["--device-model 'tcp:9'", "unix:PATH"]),
+    (["--device-model", "unix:" + "p" * 108], ["--device-model 'unix:ppp", "longer than 107"]),
+    (["--device-model-wait", "0"], ["--device-model-wait '0'", "milliseconds from 1 to 86400000"]),
+    (["--device-model-wait", "10s"], ["--device-model-wait '10s'", "milliseconds"]),
     (["--coalesce", "v2"], ["--coalesce 'v2'", "auto, mmio2, v1, off", "did you mean 'v1'?"]),
     (["--max-replay-latency", "19"], ["--max-replay-latency '19'", "microseconds from 20 to 1000000"]),
     (["--max-replay-latency", "1ms"], ["--max-replay-latency '1ms'", "microseconds"]),
@@ -84,6 +90,7 @@ KERNEL = [
     (["--initrd", "firmware.bin"], ["--initrd without --kernel"]),
     (["--append", "quiet"], ["--append without --kernel"]),
     (["--kernel", "firmware.bin", "--firmware", "seabios"], ["--kernel with --firmware seabios", "leave --firmware out"]),
+    (["--kernel", "firmware.bin", "--flash", "vars"], ["--flash without firmware", "give --firmware too"]),
     (["--kernel", ""], ["--kernel needs a value"]),
     (["--kernel", "a", "--kernel", "b"], ["--kernel given twice: 'a' and 'b'"]),
 ]
@@ -209,7 +216,7 @@ class Files(Case):
                 with open("odd.bin", "wb") as file:
                     file.truncate(size)
                 self.refuse(["--firmware", "odd.bin", *QUIET], "--firmware 'odd.bin'", f"{size} bytes",
-                            "multiple of 64 KiB, up to 16 MiB")
+                            "multiple of 4 KiB, up to 16 MiB")
 
     def test_firmware_fifo(self):
         """firmware that is a FIFO does not make it wait"""

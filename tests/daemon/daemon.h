@@ -89,6 +89,7 @@ static inline void end_daemon(int signal)
     int status = 0;
     pid_t ended = 0;
     kill(daemon_pid, signal);
+    kill(daemon_pid, SIGCONT); /* a test that failed may have left it stopped */
     for (unsigned i = 0; i < 2000 && !ended; i++, sleep_ms(ended ? 0 : 5))
         ended = waitpid(daemon_pid, &status, WNOHANG);
     if (!ended) {

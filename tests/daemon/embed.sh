@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # The example runs its guest to the end, though the daemon is killed under it again and again.
 set -eu
-example=$1 daemon=$2
+example=$1 daemon=$2 rounds=${3:-60000}
 if ! [ -r /dev/kvm ] || ! [ -w /dev/kvm ]; then
 	echo "skipped: no /dev/kvm"
 	exit 77
@@ -21,7 +21,7 @@ start() {
 start
 while [ ! -S "$directory/socket" ]; do sleep 0.02; done
 sleep 0.1
-"$example" "$directory/socket" 60000 >"$directory/out" 2>"$directory/err" &
+"$example" "$directory/socket" "$rounds" >"$directory/out" 2>"$directory/err" &
 guest=$!
 for _ in 1 2 3 4 5; do
 	sleep 0.1
@@ -31,4 +31,4 @@ for _ in 1 2 3 4 5; do
 done
 wait "$guest"
 cat "$directory/out" "$directory/err"
-grep -q '^120000 accesses, the daemon came back [1-9]' "$directory/out"
+grep -q "^$((rounds * 2)) accesses, the daemon came back [1-9]" "$directory/out"

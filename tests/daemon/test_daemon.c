@@ -4,6 +4,8 @@
 
 #include <pthread.h>
 
+#include "client/internal.h"
+
 enum { INDEX, DATA };
 
 static struct ringd_remote *add(struct ringd_client *client, const char *type)
@@ -404,6 +406,141 @@ static void test_away(void **unused)
     ringd_client_destroy(client);
 }
 
+/* Four vCPUs that all need a daemon that is away, or stands still: one wait for all of them, not one for each access.
+ */
+#define WAITERS 4u
+
+struct waiter {
+    struct ringd_remote *rtc;
+    unsigned slot;
+    bool failed_otherwise;
+};
+
+static void *wait_for_daemon(void *arg)
+{
+    struct waiter *waiter = arg;
+    uint64_t value;
+    for (unsigned i = 0; i < 4; i++) {
+        int read = ringd_client_read(waiter->rtc, waiter->slot, DATA, 0, 1, &value);
+        int write = ringd_client_write(waiter->rtc, waiter->slot, INDEX, 0, 1, 0x44);
+        waiter->failed_otherwise |= read != -ETIMEDOUT || write != -ETIMEDOUT || value != 0xff;
+    }
+    return NULL;
+}
+
+static void check_one_wait(struct ringd_client *client, struct ringd_remote *rtc, uint64_t wait_ns)
+{
+    pthread_t threads[WAITERS];
+    struct waiter waiters[WAITERS];
+    struct ringd_client_counts before, after;
+    uint64_t start = clock_ns();
+    ringd_client_counts(client, &before);
+    for (unsigned i = 0; i < WAITERS; i++) {
+        waiters[i] = (struct waiter){.rtc = rtc, .slot = i};
+        pthread_create(&threads[i], NULL, wait_for_daemon, &waiters[i]);
+    }
+    for (unsigned i = 0; i < WAITERS; i++) {
+        pthread_join(threads[i], NULL);
+        assert_false(waiters[i].failed_otherwise);
+    }
+    assert_int_equal(ringd_client_drain(client), -ETIMEDOUT);
+    assert_true(clock_ns() - start >= wait_ns && clock_ns() - start < 2 * wait_ns);
+    ringd_client_counts(client, &after);
+    assert_int_equal(after.outages - before.outages, 1);
+    assert_int_equal(after.reads_unanswered - before.reads_unanswered, WAITERS * 4);
+    assert_int_equal(after.writes_dropped - before.writes_dropped, WAITERS * 4);
+}
+
+/* Once the wait is over an access asks without waiting, and fails until one has found the daemon back. */
+static uint64_t read_when_back(struct ringd_remote *rtc, uint8_t index)
+{
+    uint64_t value = 0;
+    int ret = -1;
+    for (uint64_t start = clock_ns(); ret && clock_ns() - start < 10000000000u; sleep_ms(5)) {
+        ret = ringd_client_write(rtc, 0, INDEX, 0, 1, index);
+        ret = ret ? ret : ringd_client_read(rtc, 0, DATA, 0, 1, &value);
+    }
+    assert_int_equal(ret, 0);
+    return value;
+}
+
+static void test_one_wait_for_an_outage(void **unused)
+{
+    (void)unused;
+    struct ringd_client_config config = {.path = path, .wait_ns = 1500000000};
+    struct ringd_client *client;
+    assert_int_equal(ringd_client_create(&config, &client), 0);
+    struct ringd_remote *rtc = add_rtc(client);
+    rtc_write(rtc, 0, 0x44, 0x5a);
+    end_daemon(SIGKILL);
+    check_one_wait(client, rtc, config.wait_ns);
+    start_daemon(NULL, NULL);
+    assert_int_equal(read_when_back(rtc, 0x44), 0x5a);
+    /* A slot that was given up is one like any other. */
+    rtc_write(rtc, 1, 0x44, 0xa5);
+    assert_int_equal(rtc_read(rtc, 2, 0x44), 0xa5);
+    /* Standing still: the kernel goes on to take connections and messages for it. */
+    kill(daemon_pid, SIGSTOP);
+    check_one_wait(client, rtc, config.wait_ns);
+    kill(daemon_pid, SIGCONT);
+    assert_int_equal(read_when_back(rtc, 0x44), 0xa5);
+    ringd_client_destroy(client);
+}
+
+/* As on a kernel that frees a ring with the daemon's mapping of it: the successor finds another one, which begins at 0.
+ */
+static void test_ring_made_anew(void **unused)
+{
+    (void)unused;
+    struct ringd_client *client = connect_client();
+    struct ringd_remote *rtc = add_rtc(client);
+    struct ringd_msg_stats stats;
+    for (unsigned i = 0; i < 50; i++)
+        rtc_write(rtc, 0, 0x44, (uint8_t)i);
+    end_daemon(SIGKILL);
+    __atomic_store_n(&rtc->ring->first, 0, __ATOMIC_RELAXED);
+    __atomic_store_n(&rtc->ring->last, 0, __ATOMIC_RELEASE);
+    for (uint8_t index = 0x45; index < 0x48; index++)
+        select_byte(rtc, 0, index);
+    start_daemon(NULL, NULL);
+    assert_int_equal(ringd_client_write(rtc, 0, DATA, 0, 1, 0x99), 0);
+    assert_int_equal(ringd_client_stats(rtc, &stats), 0);
+    assert_int_equal(stats.entries, 3);
+    assert_int_equal(stats.bad, 0);
+    assert_int_equal(rtc_read(rtc, 0, 0x47), 0x99);
+    assert_int_equal(rtc_read(rtc, 0, 0x44), 49);
+    ringd_client_destroy(client);
+}
+
+static void *start_it_later(void *arg)
+{
+    (void)arg;
+    sleep_ms(200);
+    launch_daemon(NULL, NULL);
+    return NULL;
+}
+
+/* The longest wait that there is. */
+static void test_waits_for_ever(void **unused)
+{
+    (void)unused;
+    struct ringd_client_config config = {.path = path, .wait_ns = UINT64_MAX};
+    struct ringd_client *client;
+    pthread_t thread;
+    assert_int_equal(ringd_client_create(&config, &client), 0);
+    struct ringd_remote *rtc = add_rtc(client);
+    rtc_write(rtc, 0, 0x44, 0x5a);
+    for (unsigned i = 0; i < 2; i++) {
+        end_daemon(SIGKILL);
+        pthread_create(&thread, NULL, start_it_later, NULL);
+        if (i)
+            assert_int_equal(ringd_client_drain(client), 0);
+        assert_int_equal(rtc_read(rtc, 0, 0x44), 0x5a);
+        pthread_join(thread, NULL);
+    }
+    ringd_client_destroy(client);
+}
+
 static void test_paused_stays_paused(void **unused)
 {
     (void)unused;
@@ -433,6 +570,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_pause_save_load, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_unknown_type, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_away, setup_daemon, teardown_daemon),
+        cmocka_unit_test_setup_teardown(test_one_wait_for_an_outage, setup_daemon, teardown_daemon),
+        cmocka_unit_test_setup_teardown(test_ring_made_anew, setup_daemon, teardown_daemon),
+        cmocka_unit_test_setup_teardown(test_waits_for_ever, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_paused_stays_paused, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_killed_under_a_storm, setup_daemon, teardown_daemon),
         cmocka_unit_test_setup_teardown(test_ended_under_a_storm, setup_daemon, teardown_daemon),

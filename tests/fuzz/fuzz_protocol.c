@@ -45,7 +45,8 @@ static void require(bool holds)
 static int memory_file(size_t bytes)
 {
     int fd = memfd_create("fuzz", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    require(fd >= 0 && ftruncate(fd, (off_t)bytes) == 0 && fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
+    require(fd >= 0 && fallocate(fd, 0, 0, (off_t)bytes) == 0 &&
+            fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) == 0);
     return fd;
 }
 
@@ -136,6 +137,8 @@ static void live(struct input *in, struct session *session, const struct client 
             break;
         case 1:
             ev_run(session->server->loop, EVRUN_NOWAIT);
+            for (unsigned turns = 0; turns < 4 && turn_serve(session->server); turns++)
+                ;
             break;
         default: {
             size_t size = message(in, client, bytes, fds, &count);

@@ -23,6 +23,8 @@ static void guest(struct kind_instance *in, const uint8_t *data, size_t size)
         if (!(ops->regions[region].widths & width))
             width = 1;
         uint64_t offset = data[3] % (ops->regions[region].size / width) * width;
+        if (ops->regions[region].size > 0x10000)
+            offset = kind_large_offset(data[1] >> 3, offset);
         if (data[0] % 8 == 0)
             require(fake_env_advance(&in->fake, value));
         else if (data[0] % 8 == 1)

@@ -101,7 +101,7 @@ static void create_vcpu(struct guest *guest, unsigned id)
         refuse("KVM_SET_CPUID2");
 }
 
-void guest_create(struct guest *guest, unsigned vcpus)
+static void create(struct guest *guest, unsigned vcpus, bool chips)
 {
     *guest = (struct guest){.kvm = open("/dev/kvm", O_RDWR | O_CLOEXEC), .vcpu_count = vcpus};
     int size = ioctl(guest->kvm, KVM_GET_VCPU_MMAP_SIZE, 0);
@@ -117,8 +117,20 @@ void guest_create(struct guest *guest, unsigned vcpus)
                                                  .userspace_addr = (uintptr_t)guest->memory};
     if (ioctl(guest->vm, KVM_SET_USER_MEMORY_REGION, &region) < 0)
         refuse("KVM_SET_USER_MEMORY_REGION");
+    if (chips && ioctl(guest->vm, KVM_CREATE_IRQCHIP, 0) < 0)
+        refuse("KVM_CREATE_IRQCHIP");
     for (unsigned i = 0; i < vcpus; i++)
         create_vcpu(guest, i);
+}
+
+void guest_create(struct guest *guest, unsigned vcpus)
+{
+    create(guest, vcpus, false);
+}
+
+void guest_create_with_chips(struct guest *guest, unsigned vcpus)
+{
+    create(guest, vcpus, true);
 }
 
 void guest_destroy(struct guest *guest)

@@ -79,6 +79,8 @@ unsigned guest_slow(void);
 
 /* Makes the VM. Ends the program with a line when KVM refuses: nothing could be tested then. */
 void guest_create(struct guest *guest, unsigned vcpus);
+/* The same with PIC, IOAPIC and LAPICs in the kernel. */
+void guest_create_with_chips(struct guest *guest, unsigned vcpus);
 void guest_destroy(struct guest *guest);
 
 /* Puts code in the vCPU's place and its registers to where it starts: real mode, all bases 0 but ES. */

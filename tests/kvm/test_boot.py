@@ -20,6 +20,8 @@ BACK_END = os.environ.get('RINGVMM_TEST_BACKEND') or 'auto'
 EXIT = ['--serial', 'null', '--debugcon', 'stdio', '--debug-exit', '0x501', '--coalesce', BACK_END]
 PAGE = 4096
 MIB = 1 << 20
+TABLES = 0x8000  # kept at the end of memory for ACPI
+RSDP = '%x' % int.from_bytes(b'RSD PTR ', 'little')
 
 
 def skip(why):
@@ -57,7 +59,8 @@ def checksum(data):
 
 def expected_map(memory):
     """The ranges of a machine with so many MiB, all of it below 4 GiB."""
-    return ['0 9fc00 1', '9fc00 400 2', 'f0000 10000 2', '100000 %x 1' % ((memory - 1) * MIB), 'feffc000 4000 2']
+    return ['0 9fc00 1', '9fc00 400 2', 'f0000 10000 2', '100000 %x 1' % ((memory - 1) * MIB - TABLES),
+            '%x %x 4' % (memory * MIB - TABLES, TABLES), 'feffc000 4000 2']
 
 
 def check_common(kind, said, boots, memory, cpus, initrd, long_mode):
@@ -65,22 +68,23 @@ def check_common(kind, said, boots, memory, cpus, initrd, long_mode):
                          ('cr0', ['80000011' if long_mode else '11'] * boots), ('interrupts', ['0'] * boots),
                          ('cs', ['10'] * boots), ('ds', ['18'] * boots), ('ss', ['18'] * boots),
                          ('fw_cfg-cpus', ['%x' % cpus] * boots), ('started', ['%x' % (cpus - 1)] * boots),
-                         ('spoilt', ['0'] * boots), ('end', [''])]:
+                         ('spoilt', ['0'] * boots), ('end', ['']),
+                         ('rsdp-text', [RSDP] * boots), ('smbios-text', ['%x' % int.from_bytes(b'_SM_', 'little')] * boots)]:
         expect('%s, %s' % (kind, name), said.get(name), wanted)
     if initrd is None:
         expect('%s, module' % kind, said.get('module'), None)
         return
-    addr = (memory * MIB - len(initrd)) // PAGE * PAGE
+    addr = (memory * MIB - TABLES - len(initrd)) // PAGE * PAGE
     expect('%s, module' % kind, said.get('module'), ['%x' % addr] * boots)
     expect('%s, module-size' % kind, said.get('module-size'), ['%x' % len(initrd)] * boots)
     expect('%s, module-sum' % kind, said.get('module-sum'), ['%x' % checksum(initrd)] * boots)
 
 
 FIXED = {  # what a kind says beside that
-    'multiboot': {'magic': '2badb002', 'flags': '24d', 'lower': '27f', 'upper': 'fc00', 'loader': "'ringvmm'"},
-    'pvh': {'magic': '336ec578', 'version': '1', 'flags': '0'},
+    'multiboot': {'magic': '2badb002', 'flags': '24d', 'lower': '27f', 'upper': 'fbe0', 'loader': "'ringvmm'"},
+    'pvh': {'magic': '336ec578', 'version': '1', 'flags': '0', 'rsdp-there': RSDP},
     'linux': {'sentinel': '0', 'loader': 'ff', 'version': '20f', 'header': '53726448',
-              'hole': 'ffffffff'},
+              'hole': 'ffffffff', 'rsdp-there': RSDP},
 }
 
 

@@ -370,6 +370,23 @@ static void test_pci(void **state)
     }
 }
 
+/* ---- ACPI ---- */
+
+/* The tables name the ports at which the guest has put the registers, whatever the firmware's habit is. */
+static void test_acpi_follows(void **state)
+{
+    (void)state;
+    static const char expected[] = "event b000 control b004 timer b008 x-event b000\n"
+                                   "event 1240 control 1244 timer 1248 x-event 1240\n";
+    const char *const back_ends[] = {coalesce(), "off"};
+    for (unsigned i = 0; i < 2; i++) {
+        struct run run = RUN("--firmware", image("acpi", 0xb000, 0x1240, 0), CONSOLES, "--coalesce", back_ends[i]);
+        assert_ended(&run, PASSED);
+        assert_string_equal(run.output, expected);
+        run_free(&run);
+    }
+}
+
 /* ---- the serial port ---- */
 
 static void test_serial(void **state)
@@ -525,10 +542,19 @@ int main(int argc, char **argv)
         return 1;
     }
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_seabios), cmocka_unit_test(test_seabios_off), cmocka_unit_test(test_debugcon_file),
-        cmocka_unit_test(test_cpus),    cmocka_unit_test(test_clock),       cmocka_unit_test(test_straddling_word),
-        cmocka_unit_test(test_pci),     cmocka_unit_test(test_serial),      cmocka_unit_test(test_debug_exit),
-        cmocka_unit_test(test_resets),  cmocka_unit_test(test_no_reboot),   cmocka_unit_test(test_hundred_resets),
+        cmocka_unit_test(test_seabios),
+        cmocka_unit_test(test_seabios_off),
+        cmocka_unit_test(test_debugcon_file),
+        cmocka_unit_test(test_cpus),
+        cmocka_unit_test(test_clock),
+        cmocka_unit_test(test_straddling_word),
+        cmocka_unit_test(test_pci),
+        cmocka_unit_test(test_acpi_follows),
+        cmocka_unit_test(test_serial),
+        cmocka_unit_test(test_debug_exit),
+        cmocka_unit_test(test_resets),
+        cmocka_unit_test(test_no_reboot),
+        cmocka_unit_test(test_hundred_resets),
     };
     int failed = cmocka_run_group_tests_name("machine", tests, NULL, NULL);
     clean_up();

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """SeaBIOS with its debug console posted: each character of its log came through a ring or, that being full, by an exit.
 
-usage: test_seabios.py RINGVMM
+usage: test_seabios.py RINGVMM MACHINE
 
 Boots Debian's SeaBIOS to its last line, ends the run by SIGTERM, and holds the log against --stats json.
 RINGVMM_TEST_BACKEND=v1|mmio2 picks the back end.
@@ -19,6 +19,7 @@ SKIPPED = 77
 DEADLINE_S = 60
 WANTED = os.environ.get('RINGVMM_TEST_BACKEND') or 'auto'
 LAST = b'No bootable device'
+UUID = '6ba7b810-9dad-11d1-80b4-00c04fd430c8'
 FIRST = b'SeaBIOS (version '
 PORT = '0x402'
 
@@ -35,11 +36,11 @@ def read(path):
         return file.read()
 
 
-def boot(ringvmm, scratch):
+def boot(ringvmm, machine, scratch):
     """Returns the log and the statistics."""
     log, stats = os.path.join(scratch, 'log'), os.path.join(scratch, 'stats')
-    command = [ringvmm, 'run', '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log, '--coalesce',
-               WANTED, '--stats', 'json:' + stats]
+    command = [ringvmm, 'run', '--machine', machine, '--firmware', 'seabios', '--serial', 'null', '--debugcon', 'file:' + log,
+               '--uuid', UUID, '--coalesce', WANTED, '--stats', 'json:' + stats]
     process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     end = time.monotonic() + DEADLINE_S
     while LAST not in read(log) and process.poll() is None and time.monotonic() < end:
@@ -82,15 +83,28 @@ def check_stats(log, stats):
     return entries, thread
 
 
+def check_tables(ringvmm, machine, scratch, log):
+    """SeaBIOS uses the machine's tables, not those that it would make itself, which have an RSDT alone."""
+    tables = os.path.join(scratch, 'tables')
+    subprocess.run([ringvmm, 'run', '--machine', machine, '--uuid', UUID, '--dump-tables', tables], check=True)
+    size = os.path.getsize(os.path.join(tables, 'dsdt.dat'))
+    for wanted in (b'(via xsdt)', b'(len %d)' % size, b'ACPI: no PS/2 keyboard', b'Copying SMBIOS',
+                   b'Machine UUID ' + UUID.encode()):
+        check('its log has "%s"' % wanted.decode(), wanted in log, log.decode(errors='replace'))
+    for wrong in (b'parse_', b'parse error', b'internal error', b'WARNING'):
+        check('its log has no "%s"' % wrong.decode(), wrong not in log, log.decode(errors='replace'))
+
+
 def main():
-    if len(sys.argv) != 2:
+    if len(sys.argv) != 3:
         sys.exit(__doc__)
     try:
         os.close(os.open('/dev/kvm', os.O_RDWR))
     except OSError as error:
         skip('/dev/kvm: %s' % error.strerror)
     with tempfile.TemporaryDirectory(prefix='ringvmm-test-') as scratch:
-        log, stats = boot(sys.argv[1], scratch)
+        log, stats = boot(sys.argv[1], sys.argv[2], scratch)
+        check_tables(sys.argv[1], sys.argv[2], scratch, log)
     if WANTED == 'auto' and stats['backend'] == 'off':
         skip('this host has no back end with a ring')
     check('the log begins with SeaBIOS\'s version', log.startswith(FIRST), log[:80].decode(errors='replace'))

@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Debian's kernel as a guest in the rig, to a shell and to its end.
 #   direct.sh BUILD direct   booted directly, on mmio2 and on v1, through reboots
-#   direct.sh BUILD ovmf     from fw_cfg, by OVMF; skipped where RINGVMM_OVMF (/usr/share/ovmf/OVMF.fd) is not there
+#   direct.sh BUILD ovmf     from fw_cfg, by OVMF; skipped where OVMF is not installed, as the rig has it from there
 # On one CPU, for the reason that tests/kvm-rig/in_rig.sh has. RINGVMM_TEST_SLOW multiplies the limits in time.
 set -eu
 # shellcheck source=tests/rig/need.sh
@@ -11,7 +11,7 @@ set -eu
 build=$(realpath "$1")
 what=$2
 guest=$build/linux-guest
-ovmf=${RINGVMM_OVMF:-/usr/share/ovmf/OVMF.fd}
+ovmf=/usr/share/OVMF/OVMF_CODE_4M.fd
 if [ "$what" = ovmf ] && [ ! -r "$ovmf" ]; then
 	echo "SKIP: $ovmf is not there (Debian: ovmf)"
 	exit 77
@@ -25,13 +25,11 @@ case $status in
 *) echo "FAIL: tests/rig/run --guest: $why" && exit 1 ;;
 esac
 
-[ "$what" != ovmf ] || cp "$ovmf" "$guest/OVMF.fd"
-
 # The initramfs: busybox, init, and bytes whose sum inside.py knows.
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,proc,sys}
-cp "$guest/busybox" "$build/tests/linux/ports" "$tree/bin"
+cp "$guest/busybox" "$tree/bin"
 cp "$project/tests/linux/init" "$tree/init"
 head -c 3000001 /dev/urandom >"$guest/blob"
 cp "$guest/blob" "$tree/blob"

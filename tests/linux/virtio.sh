@@ -17,7 +17,7 @@ need_rig mmio2
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,mnt,proc,sys}
-cp "$guest/busybox" "$build/tests/linux/ports" "$tree/bin"
+cp "$guest/busybox" "$tree/bin"
 cp "$guest/virtio_blk.ko" "$tree"
 cp "$project/tests/linux/init" "$tree/init"
 (cd "$tree" && find . | sort | "$guest/busybox" cpio -o -H newc 2>/dev/null) >"$guest/initrd"

@@ -15,8 +15,10 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <poll.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -117,22 +119,18 @@ static inline int teardown(void **state)
     return err;
 }
 
-/* Whether this host lets us use io_uring. */
+/* Whether this host lets us use io_uring. Asked without the code under test, which must not get away with a no. */
 static inline bool uring_works(void)
 {
-    char error[512], path[] = "/tmp/ringvmm-block-XXXXXX";
-    struct block *block = NULL;
-    int fd = mkstemp(path);
-    bool works = false;
-
-    if (fd >= 0 && ftruncate(fd, 4096) == 0) {
-        const struct block_config config = {.path = path, .aio = BLOCK_AIO_URING};
-        works = block_open(&config, &block, error, sizeof(error)) == 0;
-        (void)block_close(block);
-    }
-    (void)close(fd);
-    (void)unlink(path);
-    return works;
+#ifdef HAVE_LIBURING
+    struct io_uring_params params = {0};
+    int fd = (int)syscall(SYS_io_uring_setup, 4, &params);
+    if (fd >= 0)
+        (void)close(fd);
+    return fd >= 0;
+#else
+    return false;
+#endif
 }
 
 static enum block_aio engines[] = {BLOCK_AIO_THREADS, BLOCK_AIO_URING};

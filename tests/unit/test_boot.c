@@ -81,8 +81,10 @@ static void load(struct world *world, uint64_t low, uint64_t high)
 {
     if (world->ram.bytes)
         munmap(world->ram.bytes, world->ram.low_size + world->ram.high_size);
-    world->ram = (struct boot_ram){
-        mmap(NULL, low + high, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0), low, high};
+    world->ram.bytes =
+        mmap(NULL, low + high, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    world->ram.low_size = low;
+    world->ram.high_size = high;
     assert_ptr_not_equal(world->ram.bytes, MAP_FAILED);
     memset(world->ram.bytes, 0xee, low < 64 * MEBIBYTE ? low : 64 * MEBIBYTE);
     if (boot_load(&world->request, &world->ram, &world->entry, &world->error))
@@ -227,6 +229,27 @@ static void test_memory_map(void **state)
     check_map(world, large, COUNT(large));
 }
 
+/* The last of low RAM holds ACPI tables: the map says so, nothing is put there, and the kernel finds their root. */
+static void test_tables(void **state)
+{
+    struct world *world = *state;
+    const struct boot_e820_entry wanted[] = {{0, 0x9fc00, 1},
+                                             {0x9fc00, 0x400, 2},
+                                             {0xf0000, 0x10000, 2},
+                                             {MEBIBYTE, 63 * MEBIBYTE - 0x8000, 1},
+                                             {64 * MEBIBYTE - 0x8000, 0x8000, 4},
+                                             {0xfeffc000, 0x4000, 2}};
+    world->ram.tables_size = 0x8000;
+    world->ram.rsdp = 0x3ff9000;
+    with_initrd(world);
+    load(world, 64 * MEBIBYTE, 0);
+    check_map(world, wanted, COUNT(wanted));
+    assert_int_equal(params(world)->acpi_rsdp_addr, 0x3ff9000);
+    assert_true(params(world)->hdr.ramdisk_image + sizeof(world->initrd) <= 64 * MEBIBYTE - 0x8000);
+    for (unsigned i = 0; i < 0x8000; i++)
+        assert_int_equal(world->ram.bytes[64 * MEBIBYTE - 0x8000 + i], 0xee);
+}
+
 /* A header whose jump ends before fields of later protocols: these are not read out of the code behind it. */
 static void test_short_header(void **state)
 {
@@ -359,9 +382,9 @@ int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
     const struct CMUnitTest tests[] = {
-        TEST(test_linux),        TEST(test_page_tables), TEST(test_linux_32),     TEST(test_linux_place),
-        TEST(test_initrd_place), TEST(test_memory_map),  TEST(test_short_header), TEST(test_pvh),
-        TEST(test_pvh_notes),    TEST(test_multiboot),
+        TEST(test_linux),        TEST(test_page_tables), TEST(test_linux_32),  TEST(test_linux_place),
+        TEST(test_initrd_place), TEST(test_memory_map),  TEST(test_tables),    TEST(test_short_header),
+        TEST(test_pvh),          TEST(test_pvh_notes),   TEST(test_multiboot),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

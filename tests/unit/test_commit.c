@@ -42,7 +42,7 @@ static uint64_t clock_ns(void)
 static int memory_file(size_t bytes, int seals)
 {
     int fd = memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd >= 0 && (ftruncate(fd, (off_t)bytes) || fcntl(fd, F_ADD_SEALS, seals)))
+    if (fd >= 0 && ((bytes && fallocate(fd, 0, 0, (off_t)bytes)) || fcntl(fd, F_ADD_SEALS, seals)))
         return -1;
     return fd;
 }
@@ -355,6 +355,14 @@ static void test_descriptors_are_checked(void **unused)
         from.state_fd = memory_file(states[i].bytes, states[i].seals);
         refused(&from, states[i].want);
     }
+    /* Of the right size, but with a hole. */
+    const int hole = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE;
+    assert_int_equal(fallocate(ring_fd, hole, 0, RINGD_RING_BYTES), 0);
+    refused(&from, -EINVAL);
+    assert_int_equal(fallocate(ring_fd, 0, 0, RINGD_RING_BYTES), 0);
+    assert_int_equal(fallocate(state_fd, hole, 4096, 4096), 0);
+    refused(&from, -EINVAL);
+    assert_int_equal(fallocate(state_fd, 0, 0, (off_t)STATE_BYTES), 0);
     assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
     dup2(pipes[1], from.event_fd);
     refused(&from, -EINVAL);

@@ -11,6 +11,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
+#include <stdio.h>
 #include <sys/epoll.h>
 #include <time.h>
 #include <unistd.h>
@@ -557,6 +558,78 @@ static void all_at_once(void **state)
     assert_true(fired >= 1);
 }
 
+/* Always due; the first time it waits inside. */
+static bool stay; /* the dispatching thread's, between two semaphores */
+
+static void stay_once(struct recorder *rec, unsigned timer)
+{
+    if (stay)
+        stay_inside(rec, timer);
+    stay = false;
+    rec->env->ops->timer_set(rec->env, timer, 0);
+}
+
+static void *dispatch_twice(void *arg)
+{
+    int first = ringd_dispatch(rd), *second = arg;
+    *second = ringd_dispatch(rd);
+    return first > 0 ? NULL : "the timer was not due";
+}
+
+static int stopper; /* atomic; its thread ID */
+
+static void *stop_it(void *arg)
+{
+    __atomic_store_n(&stopper, gettid(), __ATOMIC_RELAXED);
+    ringd_stop(arg);
+    return NULL;
+}
+
+/* Is the thread asleep? Nothing but the call that is under way keeps it waiting. */
+static bool asleep(int tid)
+{
+    char name[64], line[256], state = 0;
+    snprintf(name, sizeof(name), "/proc/self/task/%d/stat", tid);
+    FILE *file = fopen(name, "r");
+    if (file && fgets(line, sizeof(line), file) && strrchr(line, ')'))
+        state = strrchr(line, ')')[2];
+    if (file)
+        fclose(file);
+    return state == 'S';
+}
+
+/* Whoever dispatches again as soon as a call is over would be inside again before the other has woken up. */
+static void stop_comes_first(void **state)
+{
+    (void)state;
+    recs[0].on_timer = stay_once;
+    for (unsigned round = 0; round < 50; round++) {
+        struct timespec ms = {.tv_nsec = MS};
+        pthread_t loop, stop;
+        void *failure;
+        int second = 1;
+        sem_init(&inside, 0, 0);
+        sem_init(&go_on, 0, 0);
+        stay = true;
+        __atomic_store_n(&stopper, 0, __ATOMIC_RELAXED);
+        timer_in(0, 0, 0);
+        assert_int_equal(pthread_create(&loop, NULL, dispatch_twice, &second), 0);
+        sem_wait(&inside);
+        assert_int_equal(pthread_create(&stop, NULL, stop_it, rd), 0);
+        for (int tid = 0; !tid || !asleep(tid); tid = __atomic_load_n(&stopper, __ATOMIC_RELAXED))
+            nanosleep(&ms, NULL);
+        sem_post(&go_on);
+        pthread_join(loop, &failure);
+        pthread_join(stop, NULL);
+        assert_null(failure);
+        assert_true(second == 0 || second == -EINVAL);
+        fd = ringd_poll_fd(rd);
+        assert_true(fd >= 0);
+        sem_destroy(&inside);
+        sem_destroy(&go_on);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -575,6 +648,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nested, setup, teardown),
         cmocka_unit_test_setup_teardown(one_at_a_time, setup, teardown),
         cmocka_unit_test_setup_teardown(all_at_once, setup_default, teardown),
+        cmocka_unit_test_setup_teardown(stop_comes_first, setup_off, teardown),
     };
 
     return cmocka_run_group_tests_name("dispatch", tests, NULL, NULL);

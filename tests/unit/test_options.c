@@ -78,6 +78,9 @@ static void defaults(void **state)
     assert_int_equal(o->teardown, OPTION_TEARDOWN_ASYNC);
     assert_int_equal(o->stats, OPTION_STATS_NONE);
     assert_null(o->stats_path);
+    for (size_t i = 0; i < sizeof(o->uuid); i++)
+        assert_int_equal(o->uuid[i], 0);
+    assert_null(o->dump_tables);
     assert_false(o->dry_run);
 }
 
@@ -101,6 +104,10 @@ static void machine_options(void **state)
     assert_int_equal(good(&line, "--memory 1M")->memory_bytes, 1 << 20);
     assert_int_equal(good(&line, "--memory 65536K")->memory_bytes, 64 << 20);
     assert_int_equal(good(&line, "--cpus 64")->cpus, 64);
+    o = good(&line, "--uuid 6ba7b810-9dad-11d1-80b4-00c04fd430c8 --dump-tables d");
+    assert_int_equal(o->uuid[0], 0x6b);
+    assert_int_equal(o->uuid[15], 0xc8);
+    assert_string_equal(o->dump_tables, "d");
 }
 
 static void kernel_options(void **state)
@@ -205,6 +212,9 @@ static void ring_options(void **state)
     assert_int_equal(good(&line, "--ring-thread cpu=1")->ring_priority, 0);
     assert_int_equal(good(&line, "--post rtc-data")->post, OPTION_POST_RTC_DATA);
     assert_int_equal(good(&line, "--coalesce off")->coalesce, RINGD_BACKEND_OFF);
+    assert_int_equal(good(&line, "--coalesce off")->device_model_wait_ms, 10000);
+    assert_int_equal(good(&line, "--device-model unix:/x --device-model-wait 250")->device_model_wait_ms, 250);
+    assert_string_equal(line.options.device_model, "unix:/x");
     assert_null(good(&line, "--stats table")->stats_path);
     assert_int_equal(line.options.stats, OPTION_STATS_TABLE);
 }
@@ -250,7 +260,7 @@ static const struct {
     {"--append x --initrd y", "--initrd without --kernel: there is nothing to give it to"},
     {"--append x", "--append without --kernel: there is nothing to give it to"},
     {"--kernel x --firmware seabios", "--kernel with --firmware seabios: SeaBIOS takes no kernel from fw_cfg; leave "
-                                      "--firmware out to boot the kernel directly"},
+                                      "--firmware out to boot the kernel directly, or take ovmf"},
     {"-n --dry-run", "--dry-run given twice"},
     {"--memory 64", "--memory '64': a size needs its unit: K, M or G, as in 64M"},
     {"--memory lots", "--memory 'lots': not a size such as 64M (a number and K, M or G)"},
@@ -258,9 +268,9 @@ static const struct {
     {"--memory 512K", "--memory '512K': not from 1M to 65536G"},
     {"--memory 65537G", "--memory '65537G': not from 1M to 65536G"},
     {"--memory 99999999999999999999G", "--memory '99999999999999999999G': not from 1M to 65536G"},
-    {"--machine q35", "--machine 'q35': not i440fx"},
-    {"--firmware=", "--firmware needs a value: --firmware FILE|seabios"},
-    {"--firmware --cpus 2", "--firmware needs a value: --firmware FILE|seabios"},
+    {"--machine q36", "--machine 'q36': not one of i440fx, q35; did you mean 'q35'?"},
+    {"--firmware=", "--firmware needs a value: --firmware FILE|seabios|ovmf"},
+    {"--firmware --cpus 2", "--firmware needs a value: --firmware FILE|seabios|ovmf"},
     {"--cpus", "--cpus needs a value: --cpus N"},
     {"--no-reboot=yes", "--no-reboot takes no value, but has 'yes'"},
     {"--cpu 2", "unknown option '--cpu'; did you mean '--cpus'? See 'ringvmm run --help'"},
@@ -293,6 +303,10 @@ static const struct {
     {"--rtc base=2026-02-30", "--rtc base '2026-02-30': no such day and time from 1970 to 2199"},
     {"--rtc clock=rt", "--rtc clock 'rt': not one of host, vm"},
     {"--rtc lost-ticks=slow", "--rtc lost-ticks 'slow': not one of discard, slew; did you mean 'slew'?"},
+    {"--device-model /run/ringd.sock", "--device-model '/run/ringd.sock': not unix:PATH"},
+    {"--device-model unix:", "--device-model 'unix:': no path after unix:"},
+    {"--device-model-wait 0", "--device-model-wait '0': not a number of milliseconds from 1 to 86400000"},
+    {"--device-model-wait 86400001", "--device-model-wait '86400001': not a number of milliseconds from 1 to 86400000"},
     {"--coalesce memfd", "--coalesce 'memfd': not one of auto, mmio2, v1, off"},
     {"--coalesce v2", "--coalesce 'v2': not one of auto, mmio2, v1, off; did you mean 'v1'?"},
     {"--max-replay-latency 19", "--max-replay-latency '19': not a number of microseconds from 20 to 1000000"},
@@ -576,9 +590,9 @@ static void files_are_looked_at(void **state)
         {"--firmware rom --serial file:/dev/null", ""},
         {"--firmware none", "--firmware 'none': No such file or directory"},
         {"--firmware dir", "--firmware 'dir': not a regular file"},
-        {"--firmware odd", "--firmware 'odd': 131073 bytes; a firmware image is a multiple of 64 KiB, up to 16 MiB"},
-        {"--firmware empty", "--firmware 'empty': 0 bytes; a firmware image is a multiple of 64 KiB, up to 16 MiB"},
-        {"--firmware big", "--firmware 'big': 16842752 bytes; a firmware image is a multiple of 64 KiB, up to 16 MiB"},
+        {"--firmware odd", "--firmware 'odd': 131073 bytes; a firmware image is a multiple of 4 KiB, up to 16 MiB"},
+        {"--firmware empty", "--firmware 'empty': 0 bytes; a firmware image is a multiple of 4 KiB, up to 16 MiB"},
+        {"--firmware big", "--firmware 'big': 16842752 bytes; a firmware image is a multiple of 4 KiB, up to 16 MiB"},
         {"--firmware rom --serial file:dir", "--serial 'dir': Is a directory"},
         {"--firmware rom --serial null --debugcon file:no/x", "--debugcon 'no/x': its directory does not exist"},
         {"--firmware rom --serial null --debugcon file:odd/x", "--debugcon 'odd/x': Not a directory"},

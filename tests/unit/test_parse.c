@@ -55,6 +55,33 @@ static void numbers(void **state)
     }
 }
 
+static void uuids(void **state)
+{
+    static const uint8_t bytes[16] = {0x6b, 0xa7, 0xb8, 0x10, 0x9d, 0xad, 0x11, 0xd1,
+                                      0x80, 0xb4, 0x00, 0xc0, 0x4f, 0xd4, 0x30, 0xc8};
+    static const uint8_t untouched[16] = {1, 2, 3};
+    static const char *const wrong[] = {
+        "",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430c8a",
+        "6ba7b8109dad-11d1-80b4-00c04fd430c8-",
+        "6ba7b810-9dad-11d1-80b4-00c04fd430cg",
+        "6ba7b810-9dad-11d1-80b4+00c04fd430c8",
+        "6ba7b81--9dad-11d1-80b4-00c04fd430c8",
+        "{6ba7b810-9dad-11d1-80b4-00c04fd430c}",
+    };
+    uint8_t uuid[16];
+
+    (void)state;
+    assert_int_equal(parse_uuid("6ba7b810-9dad-11d1-80b4-00C04FD430C8", uuid), 0);
+    assert_memory_equal(uuid, bytes, sizeof(uuid));
+    memcpy(uuid, untouched, sizeof(uuid));
+    for (size_t i = 0; i < COUNT(wrong); i++) {
+        assert_int_equal(parse_uuid(wrong[i], uuid), -EINVAL);
+        assert_memory_equal(uuid, untouched, sizeof(uuid));
+    }
+}
+
 static void sizes(void **state)
 {
     static const struct {
@@ -274,8 +301,9 @@ static void quotes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(numbers),   cmocka_unit_test(sizes),  cmocka_unit_test(dates),     cmocka_unit_test(every_day),
-        cmocka_unit_test(cpu_lists), cmocka_unit_test(pieces), cmocka_unit_test(distances), cmocka_unit_test(quotes),
+        cmocka_unit_test(numbers), cmocka_unit_test(uuids),     cmocka_unit_test(sizes),
+        cmocka_unit_test(dates),   cmocka_unit_test(every_day), cmocka_unit_test(cpu_lists),
+        cmocka_unit_test(pieces),  cmocka_unit_test(distances), cmocka_unit_test(quotes),
     };
 
     return cmocka_run_group_tests_name("parse", tests, NULL, NULL);

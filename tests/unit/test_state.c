@@ -42,6 +42,8 @@ static struct step any_step(const struct ringd_device_ops *ops)
         step.width = 1u << any() % 3;
     while (!(region->widths & step.width));
     step.offset = any() % (region->size / step.width) * step.width;
+    if (region->size > 0x10000)
+        step.offset = kind_large_offset((unsigned)any(), any() % 2 ? pick & ~(uint64_t)(step.width - 1) : step.offset);
     step.value = any();
     if (step.region == 0 && region->size == 4 && any() % 8) { /* PCI's address */
         step.width = 4;

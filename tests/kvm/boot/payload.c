@@ -242,6 +242,7 @@ void payload_main(uint64_t first, uint64_t second)
     show("magic", info->magic);
     show("version", info->version);
     show("flags", info->flags);
+    show("rsdp-there", *(volatile uint64_t *)(uintptr_t)info->rsdp);
     show_text("cmdline", info->cmdline);
     for (uint32_t i = 0; i < info->map_count; i++) {
         const struct map_entry *entry = (const struct map_entry *)(uintptr_t)info->map + i;
@@ -268,9 +269,12 @@ void payload_main(uint64_t first, uint64_t second)
         show_range(info->e820_table[i].addr, info->e820_table[i].size, info->e820_table[i].type);
     if (info->hdr.ramdisk_size)
         show_module(info->hdr.ramdisk_image, info->hdr.ramdisk_size);
+    show("rsdp-there", *(volatile uint64_t *)info->acpi_rsdp_addr);
     show("hole", *(volatile uint32_t *)0xfff00000); /* mapped, and no memory */
 #define CMDLINE info->hdr.cmd_line_ptr
 #endif
+    show("rsdp-text", *(volatile uint64_t *)0xe0000);
+    show("smbios-text", *(volatile uint32_t *)0xf0000);
     show_processor();
     show_cpus();
     show_self();

@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The flash below the firmware's code, where UEFI keeps its variables: a file of the virtual machine's own. */
+#ifndef VMM_FLASH_H
+#define VMM_FLASH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "vmm/options.h"
+
+struct flash {
+    uint8_t *array; /* NULL: the machine has none. A shared mapping of the file, so that it survives a kill */
+    size_t bytes;
+    int fd; /* -1: no file, changes are lost at the end */
+    const char *path;
+    int failed; /* it has been said that it cannot be written */
+};
+
+/*
+ * flash_open - maps the file that --flash names, locked against a second machine. With --firmware ovmf a file that is
+ * not there is made, from the distribution's template; without --flash the machine gets a copy of that in memory. Any
+ * other firmware has a flash only when one is named.
+ * Reports an error on stderr and returns -errno. Nothing is left behind then.
+ */
+int flash_open(struct flash *flash, const struct run_options *options);
+
+/* flash_sync - what has changed, to the disk: for a host that crashes. Waits for it. Main thread. */
+void flash_sync(struct flash *flash);
+void flash_close(struct flash *flash);
+
+#endif
