@@ -65,4 +65,4 @@ build_in() {
 RUN_PACKAGES="gcc libc6-dev linux-libc-dev meson ninja-build pkg-config acpica-tools libev-dev libjansson-dev libseccomp-dev liburing-dev seabios"
 # QEMU is the peer of the benchmarks; strace counts exits from outside.
 BENCH_PACKAGES="qemu-system-x86 strace"
-TEST_PACKAGES="ovmf clang libclang-rt-dev clang-format g++ libcmocka-dev strace python3 util-linux man-db"
+TEST_PACKAGES="ovmf grub-common grub-pc-bin grub-efi-amd64-bin mtools fdisk e2fsprogs clang libclang-rt-dev clang-format g++ libcmocka-dev strace python3 util-linux man-db"

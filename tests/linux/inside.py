@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: BSD-2-Clause
-"""In the rig: Debian's kernel booted directly or by OVMF, and its shell asked whether all is as it should be.
+"""In the rig: Debian's kernel booted directly, by OVMF, or from a disk by GRUB, and its shell asked whether all is as it should
+be.
 
-usage: inside.py direct|ovmf BUILD
+usage: inside.py direct|ovmf|disk BUILD
 """
 import hashlib
 import os
 import re
 import select
+import shutil
 import subprocess
 import sys
 import time
@@ -40,10 +42,11 @@ class Guest:
 
     def __init__(self, build, kernel, *options, folder='linux-guest', append=''):
         guest = os.path.join(build, folder)
-        self.title = '%s %s' % (kernel, ' '.join(options))
-        self.command = [os.path.join(build, 'ringvmm'), 'run', '--memory', '%dM' % MEMORY_MIB, '--kernel',
-                        os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append', CMDLINE + append,
-                        *options]
+        self.title = '%s %s' % (kernel or 'disk', ' '.join(options))
+        self.command = [os.path.join(build, 'ringvmm'), 'run', '--memory', '%dM' % MEMORY_MIB, *options]
+        if kernel:
+            self.command += ['--kernel', os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append',
+                             CMDLINE + append]
         self.cpus = int(options[options.index('--cpus') + 1]) if '--cpus' in options else 1
         self.machine = options[options.index('--machine') + 1] if '--machine' in options else 'i440fx'
         self.began = time.monotonic()
@@ -191,7 +194,32 @@ def by_firmware(guest, blob):
     guest.end(0)
 
 
+def from_disk(guest, blob):
+    """GRUB reads kernel and initrd by the firmware's own driver; Linux then writes to the same disk."""
+    guest.up()
+    check_guest(guest, blob, 0xb000 if guest.machine == 'i440fx' and 'ovmf' in guest.command else 0x600)
+    firmware = guest.ask('ls /sys/firmware')
+    check('started by EFI or not', firmware, ('efi' in firmware.split()) == ('ovmf' in guest.command))
+    done = guest.ask('insmod /virtio_blk.ko && mkdir /mnt && mount -t ext4 /dev/vda2 /mnt && cp /blob /mnt/ && umount /mnt && '
+                     'mount -t ext4 /dev/vda2 /mnt && sha256sum /mnt/blob && umount /mnt && sync')
+    check('the file on the disk', done, done.split()[:1] == [blob])
+    guest.type('reboot -f')
+    guest.end(0)
+
+
+def disk_runs(build):
+    runs = []
+    for name, *options in (('seabios', '--cpus', '4', '--coalesce', 'mmio2'),
+                           ('ovmf', '--machine', 'q35', '--cpus', '2', '--coalesce', 'v1')):
+        image = os.path.join(os.environ['OUT'], 'disk.' + name)
+        shutil.copy(os.path.join(build, 'linux-guest', 'disk'), image)
+        runs.append((from_disk, None, '--firmware', name, *options, '--no-reboot', '--disk', image))
+    return runs
+
+
 def runs_of(what, build):
+    if what == 'disk':
+        return disk_runs(build)
     if what == 'ovmf':
         return [(by_firmware, 'vmlinuz', '--firmware', 'ovmf', '--no-reboot'),
                 (by_firmware, 'vmlinuz', '--machine', 'q35', '--firmware', 'ovmf', '--no-reboot')]
@@ -203,7 +231,7 @@ def runs_of(what, build):
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf', 'disk'):
         sys.exit(__doc__)
     what, build = sys.argv[1:]
     with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:
