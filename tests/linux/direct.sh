@@ -30,7 +30,7 @@ esac
 tree=$(mktemp -d)
 trap 'rm -rf "$tree"' EXIT
 mkdir -p "$tree"/{bin,dev,proc,sys}
-cp "$guest/busybox" "$tree/bin"
+cp "$guest/busybox" "$build/tests/linux/rtc" "$tree/bin"
 cp "$project/tests/linux/init" "$tree/init"
 [ "$what" != disk ] || cp "$guest/virtio_blk.ko" "$tree"
 head -c 3000001 /dev/urandom >"$guest/blob"

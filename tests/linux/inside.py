@@ -4,6 +4,7 @@ be.
 
 usage: inside.py direct|ovmf|disk BUILD
 """
+import calendar
 import hashlib
 import os
 import re
@@ -156,10 +157,21 @@ def check_guest(guest, blob, pm_base):
     check('the shell', answer, answer == '42')
 
 
+def check_rtc(guest):
+    """Alarm, update and periodic interrupts through Linux's driver; and hwclock."""
+    answer = guest.ask('rtc')
+    check('the real-time clock', answer, [line.split()[-1] for line in answer.splitlines()] == ['ok'] * 3)
+    say('      ' + answer.replace('\n', '; '))
+    clock, before = guest.ask('hwclock -u -r'), time.time()  # "Sat Nov 21 19:15:23 2026  0.000000 seconds"
+    shown = calendar.timegm(time.strptime(clock[:24], '%a %b %d %H:%M:%S %Y'))
+    check('hwclock', clock, abs(shown - before) < 10 * SLOW)
+
+
 def reboot_and_power_off(guest, blob):
     """Boots, reboots and powers off: the second boot is a whole one."""
     guest.up()
     check_direct(guest, blob)
+    check_rtc(guest)
     guest.type('echo spoilt >/blob; reboot -f')
     guest.up()
     check_direct(guest, blob)

@@ -26,6 +26,11 @@ mke2fs -q -t ext4 "$guest/disk" 48M
 
 "$rig/run" --kernel mmio2 --cpus 1 --build "$build" --out "$out" --timeout 500 -- \
 	python3 "$project/tests/linux/virtio_inside.py" "$build"
+# A power cut is what a journal is for: fsck replays it (1: something was put right), and then all is clean.
+status=0
+e2fsck -fy "$out/killed" >"$out/fsck.log" 2>&1 || status=$?
+[ "$status" -le 1 ] || { cat "$out/fsck.log" && echo "FAIL: fsck of the disk of a killed machine: $status" && exit 1; }
+mv "$out/killed" "$out/disk.killed"
 for disk in "$out"/disk.*; do
 	e2fsck -fn "$disk" >"$out/fsck.log" 2>&1 || { cat "$out/fsck.log" && echo "FAIL: $disk is not clean" && exit 1; }
 done

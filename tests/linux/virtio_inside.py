@@ -41,6 +41,17 @@ def steps(guest, console, kind):
     return took
 
 
+def killed(guest):
+    """SIGKILL in the midst of writing: what is on the disk is what a power cut leaves."""
+    guest.up()
+    guest.ask('insmod /virtio_blk.ko && mount -t ext4 /dev/vda /mnt && echo mounted')
+    guest.type('i=0; while :; do i=$((i + 1)); mkdir /mnt/d$i; dd if=/dev/urandom of=/mnt/d$i/f bs=16k count=4 2>/dev/null; '
+               '[ $((i % 8)) = 0 ] && sync && rm -r /mnt/d$((i - 4)); [ $i = 40 ] && echo under way; done')
+    guest.wait_for(b'under way', 120)
+    guest.process.kill()
+    guest.process.wait()
+
+
 def main():
     build, out = sys.argv[1], os.environ['OUT']
     failed = 0
@@ -63,6 +74,17 @@ def main():
             if guest.process.poll() is None:
                 guest.process.kill()
             guest.process.wait()
+    disk = os.path.join(out, 'killed')
+    shutil.copy(os.path.join(build, 'virtio-guest', 'disk'), disk)
+    guest = Guest(build, 'vmlinuz', '--disk', disk, folder='virtio-guest')
+    try:
+        killed(guest)
+        say('ok    killed while it wrote')
+    except Failed as failure:
+        failed += 1
+        say('FAIL  killed while it wrote: %s' % failure)
+        say(guest.said.decode(errors='replace'))
+        guest.process.kill()
     sys.exit(1 if failed else 0)
 
 
