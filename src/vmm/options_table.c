@@ -545,7 +545,7 @@ static const char run_epilogue[] = "\n"
                                    "    ringvmm run --cpus 2 --vcpu-affinity 2,3 --ring-thread cpu=1,priority=50\n"
                                    "  A Linux kernel, its console on this terminal:\n"
                                    "    ringvmm run --memory 512M --kernel vmlinuz --initrd initrd.img \\\n"
-                                   "        --append \"console=ttyS0 nolapic\"\n"
+                                   "        --append \"console=ttyS0\"\n"
                                    "  A clock that starts at a given time and follows the machine's own:\n"
                                    "    ringvmm run --rtc base=2026-11-21T08:30:00,clock=vm\n";
 
