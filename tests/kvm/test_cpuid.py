@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: BSD-2-Clause
-"""What a guest reads by CPUID, on this host's KVM: topology, taken-away features, whose leaves are at 0x40000000.
+"""What a guest reads by CPUID, on this host's KVM: topology, taken-away features, whose leaves are at 0x40000000; and
+Hyper-V's MSRs across a reset, where KVM has them.
 
 Only features that a KVM without VT-x and SVM can hide too (docs/cpu.md).
 
@@ -30,7 +31,7 @@ def expect(what, seen, wanted):
 
 class Reader:
     def __init__(self, ringvmm, images, scratch):
-        self.ringvmm, self.image = ringvmm, os.path.join(scratch, 'image')
+        self.ringvmm, self.images, self.image = ringvmm, images, os.path.join(scratch, 'image')
         with open(os.path.join(images, 'cpuid.bin'), 'rb') as file:
             self.data = bytearray(file.read())
 
@@ -38,7 +39,10 @@ class Reader:
         struct.pack_into('<4I', self.data, len(self.data) - SIZE + PARAMS, *first, *second)
         with open(self.image, 'wb') as file:
             file.write(self.data)
-        command = [self.ringvmm, 'run', '--firmware', self.image, '--serial', 'null', '--debugcon', 'stdio', '--debug-exit',
+        return self.start(self.image, *options)
+
+    def start(self, image, *options):
+        command = [self.ringvmm, 'run', '--firmware', image, '--serial', 'null', '--debugcon', 'stdio', '--debug-exit',
                    '0x501', *options]
         return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=DEADLINE_S, check=False)
 
@@ -95,7 +99,13 @@ def hypervisors(reader):
     interface, access = reader.two((0x40000001, 0), (0x40000003, 0), '--hyperv', 'vpindex,time')
     expect('the interface', struct.pack('<I', interface[0]), b'Hv#1')
     expect('what may be used', access[0], 1 << 1 | 1 << 5 | 1 << 6 | 1 << 9)
-    print('hyperv: leaves')
+    done = reader.start(os.path.join(reader.images, 'synic.bin'), '--hyperv', 'on')
+    expect('status of the MSRs\' test', (done.returncode, done.stderr), (PASSED, b''))
+    first, written, again = done.stdout.decode().splitlines()
+    expect('MSRs as written', written, '12345678 00009001 00000030 00030000 00000777')
+    expect('MSRs at power-on', first, '00000000 00000000 00010000 00000000 00000000')
+    expect('MSRs after a reset', again, first)
+    print('hyperv: leaves, MSRs across a reset')
 
 
 def main():
