@@ -6,10 +6,11 @@ usage: hyperv_inside.py BUILD
 import sys
 import time
 
-from inside import Failed, Guest, check, say
+from inside import MEMORY_MIB, Failed, Guest, check, say
 
 CLOCKS = '/sys/devices/system/clocksource/clocksource0/'
 TSC_PAGE = 'hyperv_clocksource_tsc_page'
+HUGE_PAGES = MEMORY_MIB // 2 + 3
 
 
 def common(guest):
@@ -47,20 +48,31 @@ def hyperv_alone(guest):
     guest.end(0)
 
 
+def huge_pages():
+    """Of the rig's: all, and those that nobody has touched."""
+    with open('/proc/meminfo', encoding='ascii') as file:
+        values = dict(line.split(':') for line in file)
+    return int(values['HugePages_Total']), int(values['HugePages_Free'])
+
+
 def kvm_beside(guest):
-    """With both, Linux takes KVM's, which is behind Hyper-V's."""
+    """With both, Linux takes KVM's, which is behind Hyper-V's. Its memory is the pool's, all of it."""
     common(guest)
     detected(guest, 'KVM')
+    check('huge pages, and those that are free', huge_pages(), huge_pages() == (HUGE_PAGES, HUGE_PAGES - MEMORY_MIB // 2))
     guest.type('poweroff -f')
     guest.end(0)
 
 
 RUNS = [(hyperv_alone, '--hyperv', 'on', '--cpu', 'host,-kvm', '--cpus', '2'),
-        (kvm_beside, '--hyperv', 'on', '--machine', 'q35', '--cpus', '4', '--prefault', '--mlock', '--halt-poll', '0')]
+        (kvm_beside, '--hyperv', 'on', '--machine', 'q35', '--cpus', '4', '--hugepages', '--prefault', '--mlock',
+         '--halt-poll', '0')]
 
 
 def main():
     build, failed = sys.argv[1], 0
+    with open('/proc/sys/vm/nr_hugepages', 'w', encoding='ascii') as file:
+        file.write(str(HUGE_PAGES))
     for steps, *options in RUNS:
         guest = Guest(build, 'vmlinuz', *options, folder='hyperv-guest')
         try:
