@@ -5,6 +5,7 @@
 #include <linux/kvm.h>
 #include <sched.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -87,16 +88,17 @@ int tuning_memory(const struct vm *vm, const struct run_options *options)
 
 void tuning_explain_hugepages(const struct run_options *options, int error)
 {
-    unsigned long long wanted = options->memory_bytes / MEMORY_HUGE_PAGE, there = 0;
+    unsigned long long wanted = options->memory_bytes / MEMORY_HUGE_PAGE;
+    char text[32] = "";
     FILE *file = fopen(HUGE_FREE, "re");
-    bool known = file && fscanf(file, "%llu", &there) == 1;
+    bool known = file && fgets(text, sizeof(text), file);
     if (file)
         fclose(file);
     if (known)
         fprintf(stderr,
                 "ringvmm: --hugepages: %s: %llu pages of 2 MiB are needed, %llu are free; raise "
                 "/proc/sys/vm/nr_hugepages\n",
-                strerror(-error), wanted, there);
+                strerror(-error), wanted, strtoull(text, NULL, 10));
     else
         fprintf(stderr, "ringvmm: --hugepages: %s: this kernel has no pool of 2 MiB pages; leave it out\n",
                 strerror(-error));
