@@ -22,6 +22,9 @@
 
 #include <ringd/kvm_mmio2.h>
 
+#include "vmm/cpuid.h"
+#include "vmm/hyperv.h"
+
 /* The KVM ABI has had this version since Linux 2.6.22; the API documentation tells clients to refuse any other. */
 #define KVM_STABLE_API_VERSION 12
 
@@ -188,9 +191,12 @@ static const struct capability {
     {"READONLY_MEM", KVM_CAP_READONLY_MEM, false, DOCTOR_WARN, "a guest can overwrite its own firmware"},
     {"BINARY_STATS_FD", KVM_CAP_BINARY_STATS_FD, false, DOCTOR_WARN,
      "--stats lacks the kernel's own counters; Linux 5.14 or later has them"},
-    {"HYPERV", KVM_CAP_HYPERV, false, DOCTOR_WARN, "Windows guests get no paravirtual clock and exit more often"},
+    {"HYPERV", KVM_CAP_HYPERV, false, DOCTOR_WARN,
+     "--hyperv is refused: Windows guests get no paravirtual clock and exit more often"},
     {"TSC_DEADLINE_TIMER", KVM_CAP_TSC_DEADLINE_TIMER, false, DOCTOR_WARN, "guests use slower timers"},
-    {"X86_DISABLE_EXITS", KVM_CAP_X86_DISABLE_EXITS, false, DOCTOR_WARN, "HLT and PAUSE always exit"},
+    {"X86_DISABLE_EXITS", KVM_CAP_X86_DISABLE_EXITS, false, DOCTOR_WARN,
+     "--cpu-pm is refused: HLT and PAUSE always exit"},
+    {"HALT_POLL", KVM_CAP_HALT_POLL, false, DOCTOR_WARN, "--halt-poll is refused; the host's halt_poll_ns counts"},
     {"SYNC_REGS", KVM_CAP_SYNC_REGS, false, DOCTOR_WARN, "reading registers costs a system call each time"},
     {"DIRTY_LOG_RING", KVM_CAP_DIRTY_LOG_RING, false, DOCTOR_WARN, "dirty pages are found by bitmap only"},
     {"MAX_VCPUS", KVM_CAP_MAX_VCPUS, false, DOCTOR_WARN, "the limit of vCPUs is unknown"},
@@ -209,6 +215,32 @@ static void check_capabilities(struct doctor *doctor)
         if (!there && capability->without)
             doctor_hint(finding, "%s", capability->without);
     }
+}
+
+/* What --hyperv could be given; the capability alone does not tell. */
+static void check_hyperv(struct doctor *doctor)
+{
+    struct cpuid_table *table = calloc(1, sizeof(*table));
+    char names[160] = "";
+    size_t used = 0;
+    unsigned lacking;
+
+    if (!table || doctor->kvm_fd < 0 || ioctl(doctor->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_SYS_HYPERV_CPUID) <= 0) {
+        free(table);
+        return;
+    }
+    table->nent = CPUID_MAX_ENTRIES;
+    if (ioctl(doctor->kvm_fd, KVM_GET_SUPPORTED_HV_CPUID, table) < 0)
+        table->nent = 0;
+    lacking = hyperv_lacking(HYPERV_ALL, table->entries, table->nent);
+    for (unsigned feature = 1; feature < HYPERV_ALL && used < sizeof(names); feature <<= 1) {
+        if (!(lacking & feature))
+            used +=
+                (size_t)snprintf(names + used, sizeof(names) - used, "%s%s", used ? ", " : "", hyperv_name(feature));
+    }
+    doctor_add(doctor->report, "KVM", "Hyper-V", lacking ? DOCTOR_WARN : DOCTOR_OK, "%s",
+               used ? names : "nothing of it");
+    free(table);
 }
 
 static void check_kvm_parameters(struct doctor *doctor)
@@ -474,9 +506,9 @@ static void check_qemu(struct doctor *doctor)
 /* ---- all ---- */
 
 static void (*const checks[])(struct doctor *doctor) = {
-    open_kvm,       check_cpu_features, check_kvm_parameters, check_capabilities, check_backends,
-    check_cpus,     check_real_time,    check_locked_memory,  check_clocksource,  check_huge_pages,
-    check_io_uring, check_software,     check_qemu,
+    open_kvm,         check_cpu_features, check_kvm_parameters, check_hyperv,        check_capabilities,
+    check_backends,   check_cpus,         check_real_time,      check_locked_memory, check_clocksource,
+    check_huge_pages, check_io_uring,     check_software,       check_qemu,
 };
 
 void doctor_gather(struct doctor_report *report, const char *root)

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -10,6 +11,7 @@
 
 #define WINDOW_SIZE  0x40000u
 #define MEBIBYTE     0x100000u
+#define SMALL_PAGE   0x1000u
 #define ROM_LOW_SIZE 0x20000u /* of the image, shown below 1 MiB */
 
 /* Memory slots: the fixed ones, then those of the PAM segments. */
@@ -82,17 +84,30 @@ static int window_create(struct memory *memory)
     return 0;
 }
 
-static int ram_create(struct memory *memory)
+static int ram_create(struct memory *memory, bool huge)
 {
-    memory->memfd = memfd_create("ringvmm-ram", MFD_CLOEXEC);
+    memory->memfd = memfd_create("ringvmm-ram", MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
     if (memory->memfd < 0)
         return -errno;
     if (ftruncate(memory->memfd, (off_t)memory->size) < 0)
         return errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
-    void *ram = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, memory->memfd, 0);
+    /* Huge pages are reserved, so that a pool that is too small shows here and not as a SIGBUS later. */
+    int flags = MAP_SHARED | (huge ? 0 : MAP_NORESERVE);
+    void *ram = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, flags, memory->memfd, 0);
     if (ram == MAP_FAILED)
         return -errno;
     memory->ram = ram;
+    return 0;
+}
+
+int memory_prefault(const struct memory *memory)
+{
+    if (madvise(memory->ram, memory->size, MADV_POPULATE_WRITE) == 0)
+        return 0;
+    if (errno != EINVAL) /* Linux before 5.14 does not know it */
+        return -errno;
+    for (uint64_t at = 0; at < memory->size; at += SMALL_PAGE)
+        (void)__atomic_fetch_or(&memory->ram[at], 0, __ATOMIC_RELAXED);
     return 0;
 }
 
@@ -109,7 +124,8 @@ static int slots_create(struct memory *memory)
     return ret ? ret : apply_pam(memory);
 }
 
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size)
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, bool huge, uint8_t *rom,
+                  uint64_t rom_size)
 {
     memset(memory, 0, sizeof(*memory));
     pthread_mutex_init(&memory->pam_lock, NULL);
@@ -120,7 +136,7 @@ int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_
     memory->high_size = size - memory->low_size;
     memory->rom = rom;
     memory->rom_size = rom_size;
-    int ret = ram_create(memory);
+    int ret = ram_create(memory, huge);
     if (!ret)
         ret = window_create(memory);
     return ret ? ret : slots_create(memory);

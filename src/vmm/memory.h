@@ -16,6 +16,7 @@
 #define MEMORY_VGA          0xa0000u     /* RAM ends here; up to MEMORY_PAM_START: the display, not there */
 #define MEMORY_PAM_START    0xc0000u
 #define MEMORY_PAM_SEGMENTS 13u
+#define MEMORY_HUGE_PAGE    0x200000u /* of RAM in huge pages */
 
 /* What reads and writes of a PAM segment reach; the bits of i440fx's enum pam_mode. */
 #define MEMORY_PAM_READ  1u
@@ -38,10 +39,14 @@ struct memory {
 
 /*
  * memory_create - makes RAM and ROM and gives them to KVM. Takes `rom` (from mmap, rom_size bytes) over; NULL and 0: no
- * ROM. RAM below 4 GiB ends at `low_limit` at the latest.
- * Returns 0 or -errno: -ENOMEM when the host does not have that much.
+ * ROM. RAM below 4 GiB ends at `low_limit` at the latest. With `huge` RAM is pages of MEMORY_HUGE_PAGE bytes from the
+ * host's pool, reserved here; `size` is then a multiple of that.
+ * Returns 0 or -errno: -ENOMEM when the host, or the pool, does not have that much.
  */
-int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, uint8_t *rom, uint64_t rom_size);
+int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_limit, bool huge, uint8_t *rom,
+                  uint64_t rom_size);
+/* Has the host give all of RAM now, not at the guest's first access. What is in it stays. 0 or -errno. */
+int memory_prefault(const struct memory *memory);
 void memory_destroy(struct memory *memory);
 
 /* Copies to or from RAM. 0, or -EFAULT when any byte of it is not RAM. Any thread. */

@@ -29,6 +29,7 @@
 
 #include <ringd/ringd.h>
 
+#include "vmm/cpu_features.h"
 #include "vmm/smbios.h"
 
 enum ringvmm_exit {
@@ -66,8 +67,11 @@ struct option_disk {
 /* Plain data. Strings are pieces of argv, unless said otherwise; a number that was not given and has no default is -1.
  */
 struct run_options {
-    int machine; /* enum option_machine */
-    int cpus;    /* 1 to OPTIONS_MAX_CPUS */
+    int machine;     /* enum option_machine */
+    int cpus;        /* 1 to OPTIONS_MAX_CPUS */
+    const char *cpu; /* as given; cpu_features is what it says */
+    struct cpu_features cpu_features;
+    unsigned hyperv; /* sum of enum hyperv_feature */
     uint64_t memory_bytes;
     const char *firmware; /* a file, "seabios" or "ovmf"; NULL: none, the kernel is booted directly */
     const char *flash;    /* the file with its variables; NULL: none */
@@ -105,6 +109,9 @@ struct run_options {
     int ring_priority;            /* 0: ordinary, 1 to 99: SCHED_FIFO */
     unsigned vcpu_affinity_count; /* 0: not pinned, else `cpus` */
     unsigned vcpu_affinity[OPTIONS_MAX_CPUS];
+    int vcpu_priority; /* 0: ordinary, 1 to 99: SCHED_FIFO */
+    int halt_poll_ns;  /* -1: as the host has it */
+    bool cpu_pm, mlock, hugepages, prefault;
     int teardown; /* enum option_teardown */
 
     int stats;               /* enum option_stats */
@@ -132,6 +139,13 @@ enum options_result options_parse_run(int argc, char *const *argv, struct run_op
 /* Looks at the files and at standard output: the firmware's size and permission, directories of files to be written.
  * It creates nothing. Returns whether all is well. */
 bool options_check_files(const struct run_options *options, struct options_error *error);
+
+/* options_cpu.c, for options_parse_run(): --cpu, --hyperv and --hugepages, which only the whole text or another option
+ * can judge. cpu_features and hyperv are in their final form afterwards. */
+bool options_check_cpu(struct run_options *options, struct options_error *error);
+/* In `hyperv` before that: all features, none. */
+#define OPTIONS_HYPERV_ON  (1u << 28)
+#define OPTIONS_HYPERV_OFF (1u << 29)
 
 /* What --firmware seabios stands for. */
 #define OPTIONS_SEABIOS_PATH "/usr/share/seabios/bios-256k.bin"

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "vmm/hyperv.h"
 #include "vmm/parse.h"
 
 #define MIB (1ull << 20)
@@ -172,6 +173,21 @@ static const struct option_choice backends[] = {{"auto", RINGD_BACKEND_AUTO},
                                                 {NULL, 0}};
 static const struct option_choice posts[] = {
     {"rtc-data", OPTION_POST_RTC_DATA}, {"pci-data", OPTION_POST_PCI_DATA}, {NULL, 0}};
+static const struct option_choice hyperv_features[] = {{"on", OPTIONS_HYPERV_ON},
+                                                       {"off", OPTIONS_HYPERV_OFF},
+                                                       {"relaxed", HYPERV_RELAXED},
+                                                       {"vapic", HYPERV_VAPIC},
+                                                       {"spinlocks", HYPERV_SPINLOCKS},
+                                                       {"vpindex", HYPERV_VPINDEX},
+                                                       {"runtime", HYPERV_RUNTIME},
+                                                       {"time", HYPERV_TIME},
+                                                       {"synic", HYPERV_SYNIC},
+                                                       {"stimer", HYPERV_STIMER},
+                                                       {"frequencies", HYPERV_FREQUENCIES},
+                                                       {"tlbflush", HYPERV_TLBFLUSH},
+                                                       {"ipi", HYPERV_IPI},
+                                                       {"reenlightenment", HYPERV_REENLIGHTENMENT},
+                                                       {NULL, 0}};
 static const struct option_choice teardowns[] = {
     {"async", OPTION_TEARDOWN_ASYNC}, {"sync", OPTION_TEARDOWN_SYNC}, {NULL, 0}};
 
@@ -270,6 +286,22 @@ static const struct option_row run_rows[] = {
      .max = OPTIONS_MAX_CPUS,
      FIELD(cpus),
      .help = "virtual CPUs, 1 to 64"},
+    {.name = "cpu",
+     .type = OPTION_TEXT,
+     .argument = "host[,-FEATURE][,+FEATURE]...",
+     .fallback = "host",
+     FIELD(cpu),
+     .help = "the features of the virtual CPUs: the host's, as far as KVM can give them, without those after a minus; "
+             "those after a plus must be there. Names as in /proc/cpuinfo; kvm is KVM's own leaves"},
+    {.name = "hyperv",
+     .type = OPTION_SET,
+     .argument = "on|off|LIST",
+     .fallback = "off",
+     .choices = hyperv_features,
+     FIELD(hyperv),
+     .help =
+         "what of Hyper-V a guest sees, which Windows wants: all that follows, nothing, or relaxed, vapic, spinlocks, "
+         "vpindex, runtime, time, synic, stimer, frequencies, tlbflush, ipi, reenlightenment"},
     {.name = "memory",
      .type = OPTION_SIZE,
      .argument = "SIZE",
@@ -433,6 +465,38 @@ static const struct option_row run_rows[] = {
      .set = set_vcpu_affinity,
      .help =
          "host CPUs such as 2,3 or 4-7, one for each of --cpus: the first virtual CPU runs on the first, and so on"},
+    {.name = "vcpu-priority",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .fallback = "0",
+     .max = 99,
+     FIELD(vcpu_priority),
+     .help = "1 to 99: the virtual CPUs run in real time (SCHED_FIFO); 0: ordinary"},
+    {.name = "cpu-pm",
+     .type = OPTION_FLAG,
+     FIELD(cpu_pm),
+     .help =
+         "an idle guest idles on the host's CPU itself, without an exit (hlt, mwait, pause). It takes the CPU whole"},
+    {.name = "halt-poll",
+     .type = OPTION_NUMBER,
+     .argument = "NS",
+     .max = 1000000000,
+     .unit = "nanoseconds",
+     FIELD(halt_poll_ns),
+     .help = "how long KVM looks for an interrupt at the most before an idle virtual CPU sleeps, 0 to 1000000000. "
+             "Without it the host decides"},
+    {.name = "mlock",
+     .type = OPTION_FLAG,
+     FIELD(mlock),
+     .help = "memory that has been touched, the guest's too, stays in the host's memory"},
+    {.name = "hugepages",
+     .type = OPTION_FLAG,
+     FIELD(hugepages),
+     .help = "guest memory is pages of 2 MiB from the host's pool (hugetlb)"},
+    {.name = "prefault",
+     .type = OPTION_FLAG,
+     FIELD(prefault),
+     .help = "all of guest memory is there before the guest runs"},
     {.name = "teardown",
      .type = OPTION_CHOICE,
      .argument = "async|sync",
@@ -481,7 +545,7 @@ static const char run_epilogue[] = "\n"
                                    "    ringvmm run --cpus 2 --vcpu-affinity 2,3 --ring-thread cpu=1,priority=50\n"
                                    "  A Linux kernel, its console on this terminal:\n"
                                    "    ringvmm run --memory 512M --kernel vmlinuz --initrd initrd.img \\\n"
-                                   "        --append \"console=ttyS0 nolapic\"\n"
+                                   "        --append \"console=ttyS0\"\n"
                                    "  A clock that starts at a given time and follows the machine's own:\n"
                                    "    ringvmm run --rtc base=2026-11-21T08:30:00,clock=vm\n";
 
@@ -643,8 +707,8 @@ enum options_result options_parse_run(int argc, char *const *argv, struct run_op
                      out->vcpu_affinity_count, out->vcpu_affinity_count == 1 ? "" : "s", out->cpus);
         return OPTIONS_ERROR;
     }
-    if (!check_kernel(out, error) || !check_delegation(out, error) || !check_ports(out, error) ||
-        !check_paths(out, error))
+    if (!options_check_cpu(out, error) || !check_kernel(out, error) || !check_delegation(out, error) ||
+        !check_ports(out, error) || !check_paths(out, error))
         return OPTIONS_ERROR;
     return OPTIONS_OK;
 }

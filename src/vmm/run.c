@@ -8,7 +8,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/kvm.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -20,12 +19,14 @@
 #include <ringd/kvm_mmio2.h>
 
 #include "vmm/boot.h"
+#include "vmm/cpuid.h"
 #include "vmm/firmware.h"
 #include "vmm/flash.h"
 #include "vmm/machine.h"
 #include "vmm/nvram.h"
 #include "vmm/report.h"
 #include "vmm/teardown.h"
+#include "vmm/tuning.h"
 #include "vmm/vcpu.h"
 
 /* Where KVM keeps three pages of its own on Intel hosts: in the hole below the APICs, out of any firmware's way. */
@@ -143,32 +144,20 @@ static int create_memory(struct run *run)
     int ret = boot_is_direct(&run->boot) ? 0 : firmware_load(run->options->firmware, &rom, &rom_size);
     if (ret)
         return ret;
-    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, machine_low_limit(run->options), rom, rom_size);
-    if (ret)
+    ret = memory_create(&run->vm.memory, run->vm.fd, bytes, machine_low_limit(run->options), run->options->hugepages,
+                        rom, rom_size);
+    if (ret && run->options->hugepages)
+        tuning_explain_hugepages(run->options, ret);
+    else if (ret)
         fprintf(stderr, "ringvmm: --memory %lluM: %s\n", (unsigned long long)(bytes >> 20), strerror(-ret));
-    return ret;
-}
-
-/* Before anything is made that would have to be undone. */
-static int check_affinity(const struct run_options *options)
-{
-    cpu_set_t allowed;
-    if (sched_getaffinity(0, sizeof(allowed), &allowed) < 0)
-        return 0; /* more CPUs than the set holds; starting the threads will tell */
-    for (unsigned i = 0; i < options->vcpu_affinity_count; i++) {
-        if (options->vcpu_affinity[i] < CPU_SETSIZE && CPU_ISSET(options->vcpu_affinity[i], &allowed))
-            continue;
-        fprintf(stderr, "ringvmm: --vcpu-affinity: this host has no CPU %u to run on\n", options->vcpu_affinity[i]);
-        return -EINVAL;
-    }
-    return 0;
+    return ret ? ret : tuning_memory(&run->vm, run->options);
 }
 
 static int create_vcpus(struct run *run)
 {
     struct vm *vm = &run->vm;
     unsigned cpus = (unsigned)run->options->cpus;
-    int ret = check_affinity(run->options);
+    int ret = tuning_check_affinity(run->options);
     if (ret)
         return ret;
     int most = ioctl(vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_MAX_VCPUS);
@@ -176,8 +165,11 @@ static int create_vcpus(struct run *run)
         fprintf(stderr, "ringvmm: --cpus %u: KVM allows %d here\n", cpus, most);
         return -EINVAL;
     }
+    ret = cpu_model_create(vm, run->options, &vm->cpu_model);
+    if (ret)
+        return ret;
     for (unsigned i = 0; i < cpus; i++) {
-        ret = vcpu_create(vm, i, cpus, &vm->vcpus[i]);
+        ret = vcpu_create(vm, i, &vm->vcpus[i]);
         vm->vcpu_count += vm->vcpus[i] != NULL;
         if (ret || !vm->vcpus[i])
             return complain("making a vCPU", ret);
@@ -391,6 +383,7 @@ static int start(struct run *run)
         if (ret)
             return complain("a vCPU's thread cannot be started", ret);
     }
+    tuning_vcpus(vm, run->options);
     vm_go(vm);
     return 0;
 }
@@ -425,6 +418,7 @@ static int make(struct run *run)
     int ret = boot_open(&run->boot, run->options);
     ret = ret ? ret : open_kvm(vm);
     ret = ret ? ret : create_vm(vm);
+    ret = ret ? ret : tuning_vm(vm, run->options);
     ret = ret ? ret : save_chips(vm, &run->chips);
     ret = ret ? ret : create_memory(run);
     ret = ret ? ret : vcpu_setup_signals();
@@ -509,6 +503,7 @@ static void destroy(struct run *run)
     boot_close(&run->boot);
     for (unsigned i = 0; i < vm->vcpu_count; i++)
         vcpu_destroy(vm->vcpus[i]);
+    free(vm->cpu_model);
     if (vm->memory.ram || vm->memory.rom)
         memory_destroy(&vm->memory);
     bus_destroy(&vm->bus);

@@ -15,6 +15,8 @@
 #include "common/cycles.h"
 #include "vmm/machine.h"
 
+#define HV_STATUS_INVALID_HYPERCALL_CODE 2u /* TLFS, "Hypercall Status Codes" */
+
 /* What the kick's handler has to tell; each vCPU thread its own. */
 static _Thread_local struct kvm_run *kicked_run;
 /* Where an access by a window is noted, from deep inside the access to configuration space. */
@@ -39,7 +41,7 @@ int vcpu_setup_signals(void)
     return sigaction(VCPU_KICK_SIGNAL, &action, NULL) < 0 ? -errno : 0;
 }
 
-int vcpu_create(struct vm *vm, unsigned id, unsigned cpus, struct vcpu **out)
+int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out)
 {
     struct vcpu *vcpu = calloc(1, sizeof(*vcpu));
     if (!vcpu)
@@ -57,7 +59,7 @@ int vcpu_create(struct vm *vm, unsigned id, unsigned cpus, struct vcpu **out)
     vcpu->run = mmap(NULL, vcpu->run_size, PROT_READ | PROT_WRITE, MAP_SHARED, vcpu->fd, 0);
     if (vcpu->run == MAP_FAILED)
         return -errno;
-    int ret = vcpu_set_cpuid(vcpu, cpus);
+    int ret = vcpu_set_cpuid(vcpu);
     return ret ? ret : vcpu_state_save(vcpu);
 }
 
@@ -220,6 +222,21 @@ static void on_failure(struct vcpu *vcpu, const char *what, uint64_t detail)
     vm_request(vcpu->vm, VM_REQUEST_FAILED);
 }
 
+/* By Hyper-V's MSRs; a guest that tells of its crash goes on to whatever it does after one. */
+static void on_system_event(struct vcpu *vcpu)
+{
+    switch (vcpu->run->system_event.type) {
+    case KVM_SYSTEM_EVENT_SHUTDOWN:
+        vm_request(vcpu->vm, VM_REQUEST_POWEROFF);
+        break;
+    case KVM_SYSTEM_EVENT_RESET:
+        vm_request(vcpu->vm, VM_REQUEST_RESET);
+        break;
+    default:
+        break;
+    }
+}
+
 static __attribute__((noinline)) struct exit_stat *on_other_exit(struct vcpu *vcpu)
 {
     struct kvm_run *run = vcpu->run;
@@ -239,6 +256,13 @@ static __attribute__((noinline)) struct exit_stat *on_other_exit(struct vcpu *vc
         break;
     case KVM_EXIT_FAIL_ENTRY:
         on_failure(vcpu, "KVM could not enter the guest", run->fail_entry.hardware_entry_failure_reason);
+        break;
+    case KVM_EXIT_HYPERV:
+        if (run->hyperv.type == KVM_EXIT_HYPERV_HCALL) /* to post a message or signal an event: nobody is there */
+            run->hyperv.u.hcall.result = HV_STATUS_INVALID_HYPERCALL_CODE;
+        break;
+    case KVM_EXIT_SYSTEM_EVENT:
+        on_system_event(vcpu);
         break;
     case KVM_EXIT_INTR:
     case KVM_EXIT_IRQ_WINDOW_OPEN:

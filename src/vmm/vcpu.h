@@ -46,8 +46,8 @@ struct machine_window_access *vcpu_window_access(void);
 
 int vcpu_setup_signals(void);
 
-/* Makes vCPU `id` of `vm` and remembers its power-on state. 0 or -errno. */
-int vcpu_create(struct vm *vm, unsigned id, unsigned cpus, struct vcpu **out);
+/* Makes vCPU `id` of `vm`, whose cpu_model is there, and remembers its power-on state. 0 or -errno. */
+int vcpu_create(struct vm *vm, unsigned id, struct vcpu **out);
 void vcpu_destroy(struct vcpu *vcpu);
 /* Starts the thread, which waits at the gate first. 0 or -errno. */
 int vcpu_start(struct vcpu *vcpu);
@@ -59,7 +59,7 @@ int vcpu_reset(struct vcpu *vcpu);
 int vcpu_enter(struct vcpu *vcpu, const struct boot_entry *entry);
 
 /* vcpu_state.c */
-int vcpu_set_cpuid(struct vcpu *vcpu, unsigned cpus);
+int vcpu_set_cpuid(struct vcpu *vcpu);
 int vcpu_state_save(struct vcpu *vcpu);
 int vcpu_state_restore(struct vcpu *vcpu);
 void vcpu_state_free(struct vcpu *vcpu);

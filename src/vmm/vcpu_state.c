@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * CPUID, and the state of a vCPU at power-on. KVM makes a vCPU in that state, so it is read right after creation and
- * written back for a reset: nothing has to be known about what the host's KVM thinks a reset is.
+ * The state of a vCPU at power-on, and its CPUID. KVM makes a vCPU in that state, so it is read right after creation
+ * and written back for a reset: nothing has to be known about what the host's KVM thinks a reset is.
  */
 #include <errno.h>
 #include <linux/kvm.h>
@@ -10,10 +10,11 @@
 #include <sys/ioctl.h>
 
 #include "vmm/boot_load.h"
+#include "vmm/cpuid.h"
+#include "vmm/hyperv.h"
 #include "vmm/vcpu.h"
 
 #define MAX_MSRS     512u
-#define MAX_CPUID    256u
 #define XSAVE_LEGACY 4096u
 
 struct vcpu_state {
@@ -33,63 +34,54 @@ static int get(const struct vcpu *vcpu, unsigned long request, void *data)
     return ioctl(vcpu->fd, request, data) < 0 ? -errno : 0;
 }
 
-/* x86 leaf numbers: Intel SDM vol. 2A, CPUID; AMD APM vol. 3, appendix E. */
-static void patch_topology(struct kvm_cpuid_entry2 *entry, unsigned apic_id, unsigned cpus)
+/* Which synthetic MSRs a vCPU has: what CPUID names where KVM can be told so, else all that KVM has. */
+static int enable_hyperv(const struct vcpu *vcpu)
 {
-    unsigned bits = cpus > 1 ? 32u - (unsigned)__builtin_clz(cpus - 1) : 0;
-    switch (entry->function) {
-    case 1:
-        entry->ecx |= 1u << 31;   /* a hypervisor: without it no guest looks at KVM's leaves */
-        entry->ecx &= ~(1u << 5); /* VMX: a vCPU inside it could not be reset by writing back its registers */
-        entry->ebx = (entry->ebx & 0xffffu) | (cpus & 0xff) << 16 | apic_id << 24;
-        if (cpus > 1)
-            entry->edx |= 1u << 28; /* HTT: EBX[23:16] is valid */
-        else
-            entry->edx &= ~(1u << 28);
-        break;
-    case 0x80000001:
-        entry->ecx &= ~(1u << 2); /* SVM: likewise */
-        break;
-    case 4: /* one core per vCPU, all in one package */
-        entry->eax = (entry->eax & 0x3ffu) | (cpus - 1) << 26;
-        break;
-    case 0xb:
-    case 0x1f: /* sub-leaf 0: threads of a core, 1: cores of the package */
-        entry->edx = apic_id;
-        entry->eax = entry->index == 1 ? bits : 0;
-        entry->ebx = entry->index == 0 ? 1 : entry->index == 1 ? cpus : 0;
-        entry->ecx = entry->index == 0 ? 1u << 8 : entry->index == 1 ? 2u << 8 | 1 : entry->index;
-        break;
-    case 0x80000008:
-        entry->ecx = bits << 12 | (cpus - 1);
-        break;
-    case 0x8000001e:
-        entry->eax = apic_id;
-        entry->ebx = apic_id; /* one thread a core */
-        entry->ecx = 0;
-        break;
-    default:
-        break;
-    }
+    unsigned features = vcpu->vm->cpu_model->hyperv;
+    struct kvm_enable_cap enforce = {.cap = KVM_CAP_HYPERV_ENFORCE_CPUID, .args = {1}};
+    struct kvm_enable_cap synic = {.cap = KVM_CAP_HYPERV_SYNIC2};
+    if (!features)
+        return 0;
+    if (ioctl(vcpu->vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_HYPERV_ENFORCE_CPUID) > 0 &&
+        ioctl(vcpu->fd, KVM_ENABLE_CAP, &enforce) < 0)
+        return -errno;
+    return features & HYPERV_SYNIC ? get(vcpu, KVM_ENABLE_CAP, &synic) : 0;
 }
 
-int vcpu_set_cpuid(struct vcpu *vcpu, unsigned cpus)
+int vcpu_set_cpuid(struct vcpu *vcpu)
 {
-    struct kvm_cpuid2 *cpuid = calloc(1, sizeof(*cpuid) + MAX_CPUID * sizeof(cpuid->entries[0]));
-    if (!cpuid)
+    struct cpuid_table *table = malloc(sizeof(*table));
+    if (!table)
         return -ENOMEM;
-    cpuid->nent = MAX_CPUID;
-    int ret = ioctl(vcpu->vm->kvm_fd, KVM_GET_SUPPORTED_CPUID, cpuid) < 0 ? -errno : 0;
-    bool deadline = ioctl(vcpu->vm->kvm_fd, KVM_CHECK_EXTENSION, KVM_CAP_TSC_DEADLINE_TIMER) > 0;
-    for (unsigned i = 0; !ret && i < cpuid->nent; i++) {
-        patch_topology(&cpuid->entries[i], vcpu->id, cpus);
-        if (cpuid->entries[i].function == 1 && deadline) /* KVM leaves this bit to user space */
-            cpuid->entries[i].ecx |= 1u << 24;
-    }
-    if (!ret)
-        ret = get(vcpu, KVM_SET_CPUID2, cpuid);
-    free(cpuid);
-    return ret;
+    int ret = cpuid_build(vcpu->vm->cpu_model, vcpu->id, table);
+    ret = ret ? ret : get(vcpu, KVM_SET_CPUID2, table);
+    free(table);
+    return ret ? ret : enable_hyperv(vcpu);
+}
+
+/* Hyper-V's MSRs that KVM's list leaves out (TLFS, "MSR Reference"): message and event pages, interrupt sources, and
+ * timers but the first one's configuration. */
+static const struct {
+    uint32_t first, last;
+} hyperv_msrs[] = {{0x40000082, 0x40000083}, {0x40000090, 0x4000009f}, {0x400000b0, 0x400000b7}};
+
+static void save_msr(const struct vcpu *vcpu, struct vcpu_state *state, uint32_t index)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } one = {.head.nmsrs = 1, .entry.index = index};
+    if (state->msrs->nmsrs < MAX_MSRS && ioctl(vcpu->fd, KVM_GET_MSRS, &one) == 1)
+        state->msrs->entries[state->msrs->nmsrs++] = one.entry;
+}
+
+static void save_hyperv_msrs(const struct vcpu *vcpu, struct vcpu_state *state)
+{
+    if (!(vcpu->vm->cpu_model->hyperv & HYPERV_SYNIC))
+        return;
+    for (unsigned i = 0; i < sizeof(hyperv_msrs) / sizeof(hyperv_msrs[0]); i++)
+        for (uint32_t index = hyperv_msrs[i].first; index <= hyperv_msrs[i].last; index++)
+            save_msr(vcpu, state, index);
 }
 
 static int save_msrs(struct vcpu *vcpu, struct vcpu_state *state)
@@ -103,13 +95,11 @@ static int save_msrs(struct vcpu *vcpu, struct vcpu_state *state)
     }
     /* One at a time: the list names MSRs that this CPU's CPUID does not have, and KVM stops at the first of those. */
     for (unsigned i = 0; !ret && i < list->nmsrs; i++) {
-        struct {
-            struct kvm_msrs head;
-            struct kvm_msr_entry entry;
-        } one = {.head.nmsrs = 1, .entry.index = list->indices[i]};
-        if (one.entry.index != 0x10 /* TSC: it runs on */ && ioctl(vcpu->fd, KVM_GET_MSRS, &one) == 1)
-            state->msrs->entries[state->msrs->nmsrs++] = one.entry;
+        if (list->indices[i] != 0x10) /* TSC: it runs on */
+            save_msr(vcpu, state, list->indices[i]);
     }
+    if (!ret)
+        save_hyperv_msrs(vcpu, state);
     free(list);
     return ret;
 }

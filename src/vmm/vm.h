@@ -20,6 +20,7 @@
 #define VM_MAX_CPUS 64u
 
 struct vcpu;
+struct cpu_model;
 struct machine;
 
 /* Why the machine's main loop ended. */
@@ -46,6 +47,7 @@ struct vm {
     struct ringd *ringd;
     struct machine *machine;
 
+    struct cpu_model *cpu_model; /* of all vCPUs; constant */
     struct vcpu *vcpus[VM_MAX_CPUS];
     unsigned vcpu_count;
 

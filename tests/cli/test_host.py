@@ -4,6 +4,7 @@
 import errno
 import json
 import os
+import resource
 
 import guests
 import harness
@@ -217,6 +218,97 @@ class Resources(Case):
         process.terminate()
         result = self.end(process)
         self.assertEqual((result.status, result.err), (143, ""))
+
+    def test_vcpu_no_priority(self):
+        """--vcpu-priority without the privilege: one warning for all vCPUs, and it goes on"""
+        result = self.run_guest(guests.debug_exit(2), *QUIET, "--vcpu-priority", "50", "--cpus", "3",
+                                preexec_fn=harness.drop_nice)
+        self.assertEqual((result.status, len(result.lines)), (5, 1), result.err)
+        self.check_line(result.lines[0], "vCPUs", "priority 50", "not permitted", "RLIMIT_RTPRIO", "CAP_SYS_NICE")
+
+    @harness.needs_root
+    def test_vcpu_priority(self):
+        """--vcpu-priority with the privilege: the vCPUs alone have it"""
+        if not self.may_fifo():
+            self.skipTest("no real-time priorities here, root or not")
+        process = self.start_guest(guests.HALTED, *QUIET, "--vcpu-priority", "7", "--cpus", "2")
+        self.wait_for("vCPUs", lambda: {"vcpu0", "vcpu1", "ring"} <= set(self.threads(process)))
+        threads = {name: int(os.path.basename(path)) for name, path in self.threads(process).items()}
+        for name in ("vcpu0", "vcpu1"):
+            self.wait_for("priority", lambda: os.sched_getscheduler(threads[name]) == os.SCHED_FIFO)
+            self.assertEqual(os.sched_getparam(threads[name]).sched_priority, 7)
+        self.assertEqual(os.sched_getscheduler(threads["ring"]), os.SCHED_OTHER)
+        process.terminate()
+        result = self.end(process)
+        self.assertEqual((result.status, result.err), (143, ""))
+
+    @harness.needs_root
+    def test_mlock_forbidden(self):
+        """--mlock beyond the limit: an error with the limit, nothing left"""
+        def limit():
+            harness.libc.prctl(harness.PR_CAPBSET_DROP, 14, 0, 0, 0)  # CAP_IPC_LOCK, linux/capability.h
+            resource.setrlimit(resource.RLIMIT_MEMLOCK, (1 << 20, 1 << 20))
+
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, *LEAVES, "--mlock"], "--mlock", "1024 KiB", "ulimit -l",
+                    preexec_fn=limit)
+
+    def memory_of(self, process, field):
+        with open(f"/proc/{process.pid}/status", encoding="ascii") as file:
+            return next((int(line.split()[1]) for line in file if line.startswith(field + ":")), 0)
+
+    def test_prefault(self):
+        """--prefault: all of guest memory is there; without it, little is"""
+        for options, least, most in ((["--prefault"], 96 << 10, 160 << 10), ([], 0, 48 << 10)):
+            process = self.start_guest(guests.ENDLESS, *QUIET, "--memory", "96M", *options)
+            self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
+            there = self.memory_of(process, "RssShmem")
+            self.assertTrue(least <= there <= most, f"{options}: {there} KiB")
+            process.terminate()
+            self.assertEqual(self.end(process).status, 143)
+
+    @harness.needs_root
+    def test_mlock(self):
+        """--mlock: memory is locked once it has been touched"""
+        process = self.start_guest(guests.ENDLESS, *QUIET, "--mlock")
+        self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
+        self.assertGreater(self.memory_of(process, "VmLck"), 64 << 10)
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_hugepages(self):
+        """--hugepages: more than the pool has is an error that says how many there are"""
+        try:
+            with open("/sys/kernel/mm/hugepages/hugepages-2048kB/free_hugepages", encoding="ascii") as file:
+                free = int(file.read())
+        except OSError:
+            self.skipTest("no pool of 2 MiB pages in this kernel")
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, *LEAVES, "--hugepages", "--memory", f"{2 * free + 2}M"],
+                    "--hugepages", f"{free + 1} pages of 2 MiB are needed", f"{free} are free", "nr_hugepages")
+
+    def test_halt(self):
+        """--halt-poll and --cpu-pm: a guest runs to its end, or one line says that KVM has no such thing"""
+        for options in (["--halt-poll", "0"], ["--halt-poll", "200000"], ["--cpu-pm"]):
+            result = self.run_guest(guests.debug_exit(2), *QUIET, *options)
+            if result.status == harness.USAGE:
+                self.check_refused(result, options[0], "this host's KVM")
+            else:
+                self.assertEqual((result.status, result.err), (5, ""), options)
+
+    def test_halt_missing(self):
+        """--halt-poll and --cpu-pm on a KVM without them: an error"""
+        for options, capability in ((["--halt-poll", "9"], 182), (["--cpu-pm"], 143)):  # linux/kvm.h
+            self.refuse([*self.firmware(guests.ENDLESS), *QUIET, *LEAVES, *options], options[0], "this host's KVM",
+                        env=harness.preload(CLI_TEST_NO_CAPABILITY=str(capability)))
+
+    def test_hyperv_missing(self):
+        """--hyperv on a KVM without it: an error with the feature and the reason"""
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, *LEAVES, "--hyperv", "vpindex,ipi"], "--hyperv", "'vpindex'",
+                    "nothing of Hyper-V", env=harness.preload(CLI_TEST_NO_CAPABILITY="44"))  # KVM_CAP_HYPERV
+
+    def test_feature_missing(self):
+        """--cpu with a feature that no guest gets: an error with its name"""
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, *LEAVES, "--cpu", "host,+svm"], "--cpu", "'svm'",
+                    "leave +svm out")
 
     @staticmethod
     def may_fifo():

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "vmm/hyperv.h"
 #include "vmm/options.h"
 #include "vmm/parse.h"
 
@@ -20,6 +21,8 @@
 
 static void check_accepted(const struct run_options *o)
 {
+    unsigned feature, needs;
+
     REQUIRE(o->cpus >= 1 && o->cpus <= OPTIONS_MAX_CPUS);
     REQUIRE(o->memory_bytes >= 1 << 20 && o->memory_bytes % (1 << 20) == 0);
     REQUIRE(!o->firmware || o->firmware[0] != '\0');
@@ -33,6 +36,12 @@ static void check_accepted(const struct run_options *o)
     REQUIRE(o->max_replay_latency_us >= 20 && o->max_replay_latency_us <= 1000000);
     REQUIRE(o->ring_cpu >= -1 && o->ring_cpu <= (int)PARSE_LAST_CPU);
     REQUIRE(o->ring_priority >= 0 && o->ring_priority <= 99);
+    REQUIRE(o->hyperv <= HYPERV_ALL && hyperv_complete(o->hyperv, &feature, &needs));
+    for (unsigned i = 0; i < CPU_WORDS; i++)
+        REQUIRE(!(o->cpu_features.on[i] & o->cpu_features.off[i]));
+    REQUIRE(o->vcpu_priority >= 0 && o->vcpu_priority <= 99);
+    REQUIRE(o->halt_poll_ns >= -1 && o->halt_poll_ns <= 1000000000);
+    REQUIRE(!o->hugepages || o->memory_bytes % (2 << 20) == 0);
     REQUIRE(o->vcpu_affinity_count == 0 || o->vcpu_affinity_count == (unsigned)o->cpus);
     for (unsigned i = 0; i < o->vcpu_affinity_count; i++)
         REQUIRE(o->vcpu_affinity[i] <= PARSE_LAST_CPU);

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "vmm/hyperv.h"
 #include "vmm/options.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -75,6 +76,14 @@ static void defaults(void **state)
     assert_int_equal(o->ring_cpu, -1);
     assert_int_equal(o->ring_priority, 0);
     assert_int_equal(o->vcpu_affinity_count, 0);
+    assert_string_equal(o->cpu, "host");
+    for (unsigned i = 0; i < CPU_WORDS; i++)
+        assert_int_equal(o->cpu_features.off[i] | o->cpu_features.on[i], 0);
+    assert_false(o->cpu_features.no_kvm);
+    assert_int_equal(o->hyperv, 0);
+    assert_int_equal(o->vcpu_priority, 0);
+    assert_int_equal(o->halt_poll_ns, -1);
+    assert_false(o->cpu_pm || o->mlock || o->hugepages || o->prefault);
     assert_int_equal(o->teardown, OPTION_TEARDOWN_ASYNC);
     assert_int_equal(o->stats, OPTION_STATS_NONE);
     assert_null(o->stats_path);
@@ -108,6 +117,29 @@ static void machine_options(void **state)
     assert_int_equal(o->uuid[0], 0x6b);
     assert_int_equal(o->uuid[15], 0xc8);
     assert_string_equal(o->dump_tables, "d");
+}
+
+static void cpu_options(void **state)
+{
+    struct line line;
+    const struct run_options *o = good(&line, "--cpu host,-avx2,-kvm,+x2apic,-rdrand,+kvm");
+
+    (void)state;
+    assert_int_equal(o->cpu_features.off[CPU_7_EBX], 1 << 5);
+    assert_int_equal(o->cpu_features.off[CPU_1_ECX], 1 << 30);
+    assert_int_equal(o->cpu_features.on[CPU_1_ECX], 1 << 21);
+    assert_int_equal(o->cpu_features.on[CPU_7_EBX], 0);
+    assert_true(o->cpu_features.no_kvm);
+    assert_int_equal(good(&line, "--hyperv on")->hyperv, HYPERV_ALL);
+    assert_int_equal(good(&line, "--hyperv off")->hyperv, 0);
+    assert_int_equal(good(&line, "--hyperv relaxed,time,vpindex")->hyperv,
+                     HYPERV_RELAXED | HYPERV_TIME | HYPERV_VPINDEX);
+    o = good(&line, "--vcpu-priority 99 --halt-poll 0 --cpu-pm --mlock --hugepages --prefault");
+    assert_int_equal(o->vcpu_priority, 99);
+    assert_int_equal(o->halt_poll_ns, 0);
+    assert_true(o->cpu_pm && o->mlock && o->hugepages && o->prefault);
+    assert_int_equal(good(&line, "--halt-poll 1000000000")->halt_poll_ns, 1000000000);
+    assert_int_equal(good(&line, "--vcpu-priority 0")->vcpu_priority, 0);
 }
 
 static void kernel_options(void **state)
@@ -273,7 +305,7 @@ static const struct {
     {"--firmware --cpus 2", "--firmware needs a value: --firmware FILE|seabios|ovmf"},
     {"--cpus", "--cpus needs a value: --cpus N"},
     {"--no-reboot=yes", "--no-reboot takes no value, but has 'yes'"},
-    {"--cpu 2", "unknown option '--cpu'; did you mean '--cpus'? See 'ringvmm run --help'"},
+    {"--cpsu 2", "unknown option '--cpsu'; did you mean '--cpus'? See 'ringvmm run --help'"},
     {"--memroy=64M", "unknown option '--memroy'; did you mean '--memory'? See 'ringvmm run --help'"},
     {"--max-replay 9", "unknown option '--max-replay'; did you mean '--max-replay-latency'? See 'ringvmm run --help'"},
     {"-cpus 2", "unknown option '-cpus'; did you mean '--cpus'? See 'ringvmm run --help'"},
@@ -316,6 +348,27 @@ static const struct {
     {"--post rtc-index", "--post 'rtc-index': not one of rtc-data, pci-data"},
     {"--ring-thread cpu=1024", "--ring-thread cpu '1024': not a number from 0 to 1023"},
     {"--ring-thread priority=100", "--ring-thread priority '100': not a number from 0 to 99"},
+    {"--cpu max", "--cpu 'max': not host, with -FEATURE or +FEATURE behind it, as in host,-avx2"},
+    {"--cpu -avx2,host", "--cpu '-avx2,host': not host, with -FEATURE or +FEATURE behind it, as in host,-avx2"},
+    {"--cpu host,avx2", "--cpu: 'avx2' is not -FEATURE or +FEATURE, as in host,-avx2"},
+    {"--cpu host,", "--cpu: '' is not -FEATURE or +FEATURE, as in host,-avx2"},
+    {"--cpu host,+", "--cpu: '+' is not -FEATURE or +FEATURE, as in host,-avx2"},
+    {"--cpu host,-axv2", "--cpu: unknown feature 'axv2'; did you mean 'avx2'?"},
+    {"--cpu host,+flux-capacitor", "--cpu: unknown feature 'flux-capacitor'; the names are those of /proc/cpuinfo"},
+    {"--cpu host,-avx2,+avx2", "--cpu: 'avx2' given twice"},
+    {"--cpu host,-kvm,-kvm", "--cpu: 'kvm' given twice"},
+    {"--hyperv yes",
+     "--hyperv 'yes': not one of on, off, relaxed, vapic, spinlocks, vpindex, runtime, time, synic, stimer, "
+     "frequencies, tlbflush, ipi, reenlightenment"},
+    {"--hyperv on,time", "--hyperv: 'on' stands alone, or give a list of features"},
+    {"--hyperv relaxed,off", "--hyperv: 'off' stands alone, or give a list of features"},
+    {"--hyperv time,time", "--hyperv: 'time' given twice"},
+    {"--hyperv time", "--hyperv: 'time' needs 'vpindex'; list that too"},
+    {"--hyperv stimer,vpindex,synic", "--hyperv: 'stimer' needs 'time'; list that too"},
+    {"--hugepages --memory 65M", "--hugepages with --memory 65M: a page is 2 MiB; give an even number"},
+    {"--vcpu-priority 100", "--vcpu-priority '100': not a number from 0 to 99"},
+    {"--halt-poll 1000000001", "--halt-poll '1000000001': not a number of nanoseconds from 0 to 1000000000"},
+    {"--mlock=yes", "--mlock takes no value, but has 'yes'"},
     {"--vcpu-affinity 0-3", "--vcpu-affinity lists 4 host CPUs for --cpus 1: it must list one for each"},
     {"--vcpu-affinity 0 --cpus 2", "--vcpu-affinity lists 1 host CPU for --cpus 2: it must list one for each"},
     {"--vcpu-affinity a", "--vcpu-affinity 'a': not a list of host CPUs such as 0,2 or 0-3"},
@@ -641,6 +694,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults),
         cmocka_unit_test(machine_options),
+        cmocka_unit_test(cpu_options),
         cmocka_unit_test(kernel_options),
         cmocka_unit_test(console_options),
         cmocka_unit_test(virtio_options),
