@@ -233,4 +233,7 @@ size_t machine_console_input(void *ctx, const uint8_t *data, size_t len);
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);
 
+/* A break on the guest's serial line. As the above. */
+void machine_serial_break(struct machine *machine);
+
 #endif

@@ -196,6 +196,18 @@ size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
     return input.taken;
 }
 
+static void receive_break(void *self, void *arg)
+{
+    (void)arg;
+    (void)uart16550_receive_break(self);
+}
+
+void machine_serial_break(struct machine *machine)
+{
+    if (machine->uart)
+        ringd_call(machine->uart, receive_break, NULL);
+}
+
 /* ---- the power button ---- */
 
 bool machine_power_button(struct machine *machine)
