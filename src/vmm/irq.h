@@ -42,6 +42,7 @@ struct irq {
 
     /* Of whoever holds the machine's apply_lock; before the vCPUs run, the main thread's. */
     unsigned message_count;
+    bool rtc_cut; /* the RTC's eventfd is not attached */
     bool message_set[IRQ_MAX_MESSAGES];
     struct irq_message messages[IRQ_MAX_MESSAGES];
 };
@@ -56,6 +57,13 @@ void irq_destroy(struct irq *irq);
 /* irq_isa_fd - the eventfd that pulses ISA line `line`, made when first asked for; stays irq's. 0 or -errno. Main
  * thread, before the vCPUs run. */
 int irq_isa_fd(struct irq *irq, unsigned line, int *fd);
+
+/*
+ * irq_hpet_legacy - an HPET stands in for PIT (interrupt 0) and RTC (interrupt 8), which have none meanwhile; or no
+ * more. 0 or -errno of KVM_GET_PIT2, KVM_SET_PIT2 or KVM_IRQFD. May wait for the kernel; no device's lock is held.
+ * Thread: whoever holds the machine's apply_lock.
+ */
+int irq_hpet_legacy(struct irq *irq, bool on);
 
 /* irq_pin_hold - one source more (or less) holds pin `gsi`, which is high as long as there is one. Each source calls it
  * for its own changes only. Any thread, from under a device's lock. */

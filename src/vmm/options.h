@@ -75,6 +75,7 @@ struct run_options {
     const char *initrd;   /* NULL: none; else there is a kernel */
     const char *append;   /* likewise */
     bool no_reboot;
+    bool hpet;
     uint8_t uuid[SMBIOS_UUID_SIZE]; /* in the order of its text; all 0: none */
 
     const char *serial;   /* "stdio", "null", "pty", "file:PATH", "unix:PATH" */

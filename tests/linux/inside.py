@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """In the rig: Debian's kernel booted directly or by OVMF, and its shell asked whether all is as it should be.
 
-usage: inside.py direct|ovmf BUILD
+usage: inside.py direct|ovmf|hpet BUILD
 """
 import hashlib
 import os
@@ -191,7 +191,33 @@ def by_firmware(guest, blob):
     guest.end(0)
 
 
+def by_hpet(guest, _):
+    """The HPET is found, keeps the time, and stands in for the RTC's interrupts."""
+    guest.up()
+    tables = guest.ask('ls /sys/firmware/acpi/tables').split()
+    check('ACPI tables', tables, 'HPET' in tables)
+    sources = '/sys/devices/system/clocksource/clocksource0/'
+    check('clock sources', guest.ask('cat %savailable_clocksource' % sources),
+          'hpet' in guest.ask('cat %savailable_clocksource' % sources).split())
+    current = guest.ask('echo hpet >%scurrent_clocksource; cat %scurrent_clocksource' % (sources, sources))
+    check('the clock source', current, current == 'hpet')
+    first, began = float(guest.ask('cut -d" " -f1 /proc/uptime')), time.monotonic()
+    guest.ask('sleep 3')
+    second, took = float(guest.ask('cut -d" " -f1 /proc/uptime')), time.monotonic() - began
+    check('seconds by the HPET, and by the host', (second - first, took), abs(second - first - took) < 0.3 * SLOW)
+    guest.ask('echo +2 >/sys/class/rtc/rtc0/wakealarm; sleep 4')
+    alarm = guest.ask('cat /sys/class/rtc/rtc0/wakealarm; grep -E "rtc0$" /proc/interrupts')
+    check('an alarm that has come', alarm, re.match(r'^ *8: +[1-9]', alarm))
+    log = guest.ask('dmesg | grep -i hpet')
+    check('legacy replacement', log, 'hpet0: at MMIO 0xfed00000, IRQs 2, 8, 0' in log)
+    guest.type('poweroff -f')
+    guest.end(0)
+
+
 def runs_of(what, build):
+    if what == 'hpet':
+        return [(by_hpet, 'vmlinuz', '--hpet', 'on', '--coalesce', 'mmio2'),
+                (by_hpet, 'vmlinuz', '--hpet', 'on', '--coalesce', 'v1', '--machine', 'q35')]
     if what == 'ovmf':
         return [(by_firmware, 'vmlinuz', '--firmware', 'ovmf', '--no-reboot'),
                 (by_firmware, 'vmlinuz', '--machine', 'q35', '--firmware', 'ovmf', '--no-reboot')]
@@ -203,7 +229,7 @@ def runs_of(what, build):
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf', 'hpet'):
         sys.exit(__doc__)
     what, build = sys.argv[1:]
     with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:
