@@ -107,30 +107,16 @@ int irq_attach(struct irq *irq, unsigned gsi, int fd, bool attach)
 
 /* ---- legacy replacement ---- */
 
-#define RTC_LINE 8u
-
 int irq_hpet_legacy(struct irq *irq, bool on)
 {
     struct kvm_pit_state2 pit;
     if (ioctl(irq->vm_fd, KVM_GET_PIT2, &pit) < 0)
         return -errno;
     uint32_t flags = on ? pit.flags | KVM_PIT_FLAGS_HPET_LEGACY : pit.flags & ~(uint32_t)KVM_PIT_FLAGS_HPET_LEGACY;
-    /* Writing the state anew starts the PIT's first channel from its count, so not without need. */
-    if (flags != pit.flags) {
-        pit.flags = flags;
-        if (ioctl(irq->vm_fd, KVM_SET_PIT2, &pit) < 0)
-            return -errno;
-    }
-    int fd = irq->isa_fds[RTC_LINE];
-    if (fd < 0 || irq->rtc_cut == on)
+    if (flags == pit.flags) /* writing the state anew starts the first channel from its count */
         return 0;
-    uint64_t stale;
-    if (!on)
-        (void)!read(fd, &stale, sizeof(stale)); /* what the RTC wanted meanwhile went nowhere */
-    int ret = irq_attach(irq, RTC_LINE, fd, !on);
-    if (!ret)
-        irq->rtc_cut = on;
-    return ret;
+    pit.flags = flags;
+    return ioctl(irq->vm_fd, KVM_SET_PIT2, &pit) < 0 ? -errno : 0;
 }
 
 /* ---- lines ---- */

@@ -42,7 +42,6 @@ struct irq {
 
     /* Of whoever holds the machine's apply_lock; before the vCPUs run, the main thread's. */
     unsigned message_count;
-    bool rtc_cut; /* the RTC's eventfd is not attached */
     bool message_set[IRQ_MAX_MESSAGES];
     struct irq_message messages[IRQ_MAX_MESSAGES];
 };
@@ -59,9 +58,9 @@ void irq_destroy(struct irq *irq);
 int irq_isa_fd(struct irq *irq, unsigned line, int *fd);
 
 /*
- * irq_hpet_legacy - an HPET stands in for PIT (interrupt 0) and RTC (interrupt 8), which have none meanwhile; or no
- * more. 0 or -errno of KVM_GET_PIT2, KVM_SET_PIT2 or KVM_IRQFD. May wait for the kernel; no device's lock is held.
- * Thread: whoever holds the machine's apply_lock.
+ * irq_hpet_legacy - an HPET stands in for the PIT, which has no interrupt meanwhile; or no more. The RTC keeps
+ * interrupt 8 (docs/devices/hpet.md). 0 or -errno of KVM_GET_PIT2 or KVM_SET_PIT2. No device's lock is held. Thread:
+ * whoever holds the machine's apply_lock.
  */
 int irq_hpet_legacy(struct irq *irq, bool on);
 

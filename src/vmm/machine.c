@@ -418,7 +418,7 @@ static void carry_out(struct machine *machine, const struct moves *moves)
                    "the flash cannot be switched");
     if (moves->legacy_dirty)
         give_up_on(machine, irq_hpet_legacy(&machine->vm->irq, moves->legacy_on),
-                   "the HPET cannot stand in for PIT and RTC");
+                   "the HPET cannot stand in for the PIT");
     /* First what goes, then what comes: two windows may change places, and one that found its place taken may have it
      * when the other has left. */
     for (unsigned i = 0; i < moves->count; i++) {

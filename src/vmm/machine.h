@@ -174,7 +174,7 @@ struct machine {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
     bool flash_dirty, flash_shown;
-    bool legacy_dirty, legacy_on; /* the HPET stands in for PIT and RTC */
+    bool legacy_dirty, legacy_on; /* the HPET stands in for the PIT */
     unsigned window_accesses;     /* begun and not settled: `pending` stays */
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];

@@ -37,8 +37,8 @@ enum hpet_line {
 
 /* Configuration for create(); NULL is the same as all zero. */
 struct hpet_config {
-    /* (optional) Legacy replacement is on, or no more: PIT and RTC lose their interrupts, or get them back. Called
-     * under the device's lock, on changes only; it must neither block nor call the model. */
+    /* (optional) Legacy replacement is on, or no more: on a board PIT and RTC lose their interrupts, or get them back.
+     * Called under the device's lock, on changes only; it must neither block nor call the model. */
     void (*legacy)(void *ctx, bool on);
     void *ctx;
 };
