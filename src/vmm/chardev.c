@@ -15,13 +15,14 @@
 
 #include "vmm/chardev_internal.h"
 
-#define BUFFER_FIRST         4096u
-#define BUFFER_KEPT          (64u * 1024u)  /* a larger one is freed once it has been written out */
-#define PUMP_BUDGET          (256u * 1024u) /* bytes before the loop's other watchers get their turn */
-#define GUARDED_WRITE        512u           /* fits where poll() says that a pipe (PIPE_BUF) or a terminal has room */
-#define LOOK_SECONDS         0.002
-#define ACCEPT_RETRY_SECONDS 1.0
-#define STALL_SECONDS        0.5 /* without a byte taken, before the next client counts for more */
+#define BUFFER_FIRST  4096u
+#define BUFFER_KEPT   (64u * 1024u)  /* a larger one is freed once it has been written out */
+#define PUMP_BUDGET   (256u * 1024u) /* bytes before the loop's other watchers get their turn */
+#define GUARDED_WRITE 512u           /* fits where poll() says that a pipe (PIPE_BUF) or a terminal has room */
+#define LOOK_SECONDS  0.002
+#define ESCAPE_KEY    0x01u /* Ctrl-A */
+#define RETRY_SECONDS 1.0
+#define STALL_SECONDS 0.5 /* without a byte taken, before the next client counts for more */
 
 /* ---- output: any thread ---- */
 
@@ -83,6 +84,11 @@ void chardev_stats(struct chardev *chr, struct chardev_stats *out)
     pthread_mutex_unlock(&chr->lock);
 }
 
+const char *chardev_name(const struct chardev *chr)
+{
+    return chr->name;
+}
+
 /* ---- output: the loop's thread ---- */
 
 enum pump {
@@ -91,6 +97,14 @@ enum pump {
     PUMP_BLOCKED, /* the receiver is slow */
     PUMP_NOBODY,  /* no client, or output has failed */
 };
+
+void chardev_tell(struct chardev *chr, const char *line)
+{
+    if (chr->warn)
+        chr->warn(chr->ctx, line);
+    else
+        (void)fprintf(stderr, "ringvmm: %s\n", line);
+}
 
 void chardev_output_failed(struct chardev *chr, int err)
 {
@@ -107,10 +121,7 @@ void chardev_output_failed(struct chardev *chr, int err)
     const char *quote = chr->path ? "'" : "";
     (void)snprintf(line, sizeof(line), "cannot write %s output to %s%s%s: %s; further output is dropped", chr->name,
                    quote, chr->path ? chr->path : "standard output", quote, strerror(err));
-    if (chr->warn)
-        chr->warn(chr->ctx, line);
-    else
-        (void)fprintf(stderr, "ringvmm: %s\n", line);
+    chardev_tell(chr, line);
 }
 
 /* What it sent and the receiver has not taken goes with it. */
@@ -168,7 +179,7 @@ static ssize_t write_some(const struct chardev *chr, const uint8_t *data, size_t
 static enum pump pump(struct chardev *chr)
 {
     for (size_t spent = 0; spent < PUMP_BUDGET;) {
-        if (chr->kind == CHARDEV_UNIX && chr->out_fd < 0)
+        if ((chr->kind == CHARDEV_UNIX && chr->out_fd < 0) || (chr->kind == CHARDEV_PTY && chr->pty_fd < 0))
             return PUMP_NOBODY;
         if (!refill(chr))
             return PUMP_EMPTY;
@@ -178,6 +189,8 @@ static enum pump pump(struct chardev *chr)
         if (written < 0) {
             if (chr->kind == CHARDEV_UNIX)
                 drop_client(chr); /* the next one gets the rest */
+            else if (chr->kind == CHARDEV_PTY)
+                chardev_pty_hung_up(chr);
             else
                 chardev_output_failed(chr, (int)-written);
             return PUMP_NOBODY;
@@ -263,7 +276,9 @@ int chardev_flush(struct chardev *chr, unsigned timeout_ms)
 
 void chardev_watch_input(struct chardev *chr)
 {
-    if (chr->in_fd < 0 || chr->input_ended || chr->in_background || chr->input_at < chr->input_end)
+    bool full = chr->input_at < chr->input_end && !(chr->reads_terminal && chr->on_key);
+    bool hung_up = chr->kind == CHARDEV_PTY && chr->pty_fd < 0;
+    if (chr->in_fd < 0 || chr->input_ended || chr->in_background || hung_up || full)
         ev_io_stop(chr->loop, &chr->readable);
     else
         ev_io_start(chr->loop, &chr->readable);
@@ -303,17 +318,70 @@ void chardev_input_ready(struct chardev *chr)
         ev_async_send(chr->loop, &chr->wake);
 }
 
+static void key_for_guest(struct chardev *chr, uint8_t key)
+{
+    if (chr->input_end == sizeof(chr->input)) {
+        chr->input_end -= chr->input_at;
+        memmove(chr->input, chr->input + chr->input_at, chr->input_end);
+        chr->input_at = 0;
+    }
+    if (chr->input_end < sizeof(chr->input)) {
+        chr->input[chr->input_end++] = key;
+        return;
+    }
+    pthread_mutex_lock(&chr->lock);
+    chr->stats.keys_dropped++;
+    pthread_mutex_unlock(&chr->lock);
+}
+
+static void offer_keys(struct chardev *chr)
+{
+    if (chr->input_at < chr->input_end)
+        offer_input(chr);
+    if (chr->input_at == chr->input_end)
+        chr->input_at = chr->input_end = 0;
+}
+
+/* Letters as in QEMU (system/invocation, "Keys in the character backend multiplexer"). */
+static void key_for_us(struct chardev *chr, uint8_t key)
+{
+    offer_keys(chr);
+    if (key == 'x')
+        chr->on_key(chr->ctx, CHARDEV_KEY_QUIT);
+    else if (key == 'h' || key == '?')
+        chr->on_key(chr->ctx, CHARDEV_KEY_HELP);
+    else if (key == 'b')
+        chr->on_key(chr->ctx, CHARDEV_KEY_BREAK);
+}
+
+static void read_keys(struct chardev *chr, const uint8_t *keys, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        bool escaped = chr->escape;
+        chr->escape = !escaped && keys[i] == ESCAPE_KEY;
+        if (escaped && keys[i] != ESCAPE_KEY)
+            key_for_us(chr, keys[i]);
+        else if (!chr->escape)
+            key_for_guest(chr, keys[i]);
+    }
+    offer_keys(chr);
+}
+
 static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
 {
     (void)loop;
     (void)events;
     struct chardev *chr = watcher->data;
-    ssize_t got = read(chr->in_fd, chr->input, sizeof(chr->input));
+    bool keys = chr->reads_terminal && chr->on_key;
+    uint8_t typed[256];
+    ssize_t got = keys ? read(chr->in_fd, typed, sizeof(typed)) : read(chr->in_fd, chr->input, sizeof(chr->input));
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return;
     if (got <= 0) {
         if (chr->kind == CHARDEV_UNIX)
             drop_client(chr);
+        else if (chr->kind == CHARDEV_PTY)
+            chardev_pty_hung_up(chr);
         else
             chr->input_ended = true;
         chardev_watch_input(chr);
@@ -321,6 +389,10 @@ static void on_readable(struct ev_loop *loop, ev_io *watcher, int events)
     }
     if (!chr->on_input)
         return;
+    if (keys) {
+        read_keys(chr, typed, (size_t)got);
+        return;
+    }
     chr->input_at = 0;
     chr->input_end = (size_t)got;
     offer_input(chr);
@@ -349,8 +421,8 @@ static void on_client(struct ev_loop *loop, ev_io *watcher, int events)
         return;
     ev_io_stop(loop, &chr->listener);
     if (fd < 0) { /* no descriptors left: the client waits, but must not keep the loop spinning */
-        ev_timer_set(&chr->accept_retry, ACCEPT_RETRY_SECONDS, 0.);
-        ev_timer_start(loop, &chr->accept_retry);
+        ev_timer_set(&chr->retry, RETRY_SECONDS, 0.);
+        ev_timer_start(loop, &chr->retry);
         return;
     }
     chr->in_fd = chr->out_fd = fd;
@@ -360,23 +432,31 @@ static void on_client(struct ev_loop *loop, ev_io *watcher, int events)
     run_output(chr);
 }
 
-static void on_accept_retry(struct ev_loop *loop, ev_timer *watcher, int events)
+static void on_retry(struct ev_loop *loop, ev_timer *watcher, int events)
 {
     (void)events;
     struct chardev *chr = watcher->data;
-    ev_io_start(loop, &chr->listener);
+    if (chr->kind == CHARDEV_UNIX) {
+        ev_io_start(loop, &chr->listener);
+    } else if (chardev_pty_open_again(chr)) {
+        chardev_watch_input(chr);
+        run_output(chr);
+    } else {
+        ev_timer_set(&chr->retry, RETRY_SECONDS, 0.);
+        ev_timer_start(loop, &chr->retry);
+    }
 }
 
 void chardev_init_watchers(struct chardev *chr)
 {
     ev_async_init(&chr->wake, on_wake);
     ev_timer_init(&chr->look, on_look, 0., 0.);
-    ev_timer_init(&chr->accept_retry, on_accept_retry, 0., 0.);
+    ev_timer_init(&chr->retry, on_retry, 0., 0.);
     ev_timer_init(&chr->stall, on_stall, 0., STALL_SECONDS);
     ev_io_init(&chr->readable, on_readable, -1, EV_READ);
     ev_io_init(&chr->writable, on_writable, -1, EV_WRITE);
     ev_io_init(&chr->listener, on_client, -1, EV_READ);
-    chr->wake.data = chr->look.data = chr->accept_retry.data = chr->stall.data = chr;
+    chr->wake.data = chr->look.data = chr->retry.data = chr->stall.data = chr;
     chr->readable.data = chr->writable.data = chr->listener.data = chr;
     ev_async_start(chr->loop, &chr->wake);
 }
@@ -385,7 +465,7 @@ void chardev_stop_watchers(struct chardev *chr)
 {
     ev_async_stop(chr->loop, &chr->wake);
     ev_timer_stop(chr->loop, &chr->look);
-    ev_timer_stop(chr->loop, &chr->accept_retry);
+    ev_timer_stop(chr->loop, &chr->retry);
     ev_timer_stop(chr->loop, &chr->stall);
     ev_io_stop(chr->loop, &chr->readable);
     ev_io_stop(chr->loop, &chr->writable);

@@ -15,6 +15,14 @@
  * Input from a client of unix:PATH waits for its receiver, also when the client has left. It is dropped when output
  * finds nobody there, or when the receiver takes nothing for half a second while another client wants the place.
  *
+ * A pty is raw, and we hold its other end open ourselves, so that it outlives its users: what is written while nobody
+ * has it open waits for the next. One that is hung up all the same (vhangup()) is opened again within a second.
+ *
+ * Keys. With on_key() the keys of a terminal are the guest's, those included that make signals elsewhere; Ctrl-A
+ * begins what is for us, as in QEMU: x, h or ? and b are keys of enum chardev_key, a second Ctrl-A is one for the
+ * guest, anything else is nothing. So that Ctrl-A is heard whatever the guest does, a terminal is read on while the
+ * receiver is full: 4096 keys wait for it, more are dropped and counted.
+ *
  * Standard input and output are shared with whoever started the process, so their O_NONBLOCK flag, which belongs to the
  * open file and not to the process, is never touched. A terminal or a pipe is opened a second time instead, by
  * /proc/self/fd/1, which gives an open file of our own that can be non-blocking; a socket is sent to with MSG_DONTWAIT.
@@ -40,6 +48,13 @@ enum chardev_kind {
     CHARDEV_STDIO, /* standard output; standard input for the one that has on_input */
     CHARDEV_FILE,  /* a file, emptied when opened; or a FIFO or a device. Output only */
     CHARDEV_UNIX,  /* a listening socket, one client at a time; others wait their turn */
+    CHARDEV_PTY,   /* a terminal that is made; its name is told to the user */
+};
+
+enum chardev_key {
+    CHARDEV_KEY_QUIT,
+    CHARDEV_KEY_HELP,
+    CHARDEV_KEY_BREAK, /* on the line; what was typed before has been offered to on_input() */
 };
 
 struct chardev_spec {
@@ -48,7 +63,7 @@ struct chardev_spec {
 };
 
 /*
- * chardev_parse - reads "stdio", "null", "file:PATH" or "unix:PATH". Looks at the text only.
+ * chardev_parse - reads "stdio", "null", "pty", "file:PATH" or "unix:PATH". Looks at the text only.
  * @spec: must outlive @out.
  * Returns 0, or -EINVAL with one line in @error that names the value and what is wrong with it.
  */
@@ -60,6 +75,9 @@ struct chardev_config {
     /* Bytes from outside, on the loop's thread, no lock held. Returns how many were taken, from the first on. The rest
      * is kept, and nothing more is read, until chardev_input_ready(). NULL: no input is wanted. */
     size_t (*on_input)(void *ctx, const uint8_t *data, size_t len);
+    /* A key of a terminal that is for us, on the loop's thread, no lock held. It must not close the chardev. NULL: none
+     * is; Ctrl-C, Ctrl-\ and Ctrl-Z make signals. */
+    void (*on_key)(void *ctx, enum chardev_key key);
     /* One line for the user, on the loop's thread; NULL: stderr, after "ringvmm: ". */
     void (*warn)(void *ctx, const char *line);
     void *ctx;
@@ -67,8 +85,8 @@ struct chardev_config {
 
 /*
  * chardev_open - opens the host's side.
- * Standard input that is a terminal goes into raw mode (no echo, no lines; Ctrl-C, Ctrl-\ and Ctrl-Z still make
- * signals) while the process is in the foreground. A socket file whose owner is dead is replaced.
+ * Standard input that is a terminal goes into raw mode (no echo, no lines) while the process is in the foreground. A
+ * socket file whose owner is dead is replaced. The name of a pty goes to warn() in a line "NAME is at /dev/pts/N".
  * Returns 0, or -errno with one line in @error: what open() or bind() says; -EADDRINUSE for a socket that somebody
  * listens on; -EEXIST for a file of another kind in its place; -EBUSY for a second reader of standard input; -ENOMEM.
  */
@@ -93,11 +111,15 @@ int chardev_flush(struct chardev *chr, unsigned timeout_ms);
 int chardev_failed(struct chardev *chr);
 
 struct chardev_stats {
-    uint64_t written; /* bytes handed to the host */
-    uint64_t dropped; /* bytes that had no room, or came with or after a failure */
+    uint64_t written;      /* bytes handed to the host */
+    uint64_t dropped;      /* bytes that had no room, or came with or after a failure */
+    uint64_t keys_dropped; /* of a terminal, for which the guest had no room */
 };
 
 void chardev_stats(struct chardev *chr, struct chardev_stats *out); /* any thread */
+
+/* What it is called in messages. Any thread. */
+const char *chardev_name(const struct chardev *chr);
 
 /*
  * chardev_close - drops what is buffered (see chardev_flush()), restores the terminal, removes the socket file if it is
@@ -114,9 +136,9 @@ void chardev_resume_terminal(struct chardev *chr);
  * and for abort paths. */
 void chardev_restore_terminal(void);
 
-/* From now on the signals that end a process at once (SIGQUIT, SIGABRT and those of faults) do so only after
- * chardev_restore_terminal(). What is ignored stays so, and what had a handler still gets there. For the whole
- * process, once, before threads are made. */
+/* From now on the signals that end a process at once, if nobody handles them (SIGQUIT, SIGABRT, those of faults,
+ * SIGALRM and its like), do so only after chardev_restore_terminal(). What is ignored stays so, and what had a handler
+ * still gets there. For the whole process, once, before threads are made. */
 void chardev_catch_fatal_signals(void);
 
 #endif

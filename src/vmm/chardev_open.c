@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -46,10 +47,8 @@ int chardev_parse(const char *spec, struct chardev_spec *out, char *error, size_
         enum chardev_kind kind;
         bool has_path;
     } kinds[] = {
-        {"null", CHARDEV_NULL, false},
-        {"stdio", CHARDEV_STDIO, false},
-        {"file:", CHARDEV_FILE, true},
-        {"unix:", CHARDEV_UNIX, true},
+        {"null", CHARDEV_NULL, false}, {"pty", CHARDEV_PTY, false},   {"stdio", CHARDEV_STDIO, false},
+        {"file:", CHARDEV_FILE, true}, {"unix:", CHARDEV_UNIX, true},
     };
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         size_t length = strlen(kinds[i].word);
@@ -64,7 +63,7 @@ int chardev_parse(const char *spec, struct chardev_spec *out, char *error, size_
                         sizeof(((struct sockaddr_un *)0)->sun_path) - 1);
         return 0;
     }
-    return fail(error, error_size, EINVAL, "'%s' is none of stdio, null, file:PATH and unix:PATH", spec);
+    return fail(error, error_size, EINVAL, "'%s' is none of stdio, null, pty, file:PATH and unix:PATH", spec);
 }
 
 /* ---- the terminal ---- */
@@ -86,9 +85,11 @@ void chardev_resume_terminal(struct chardev *chr)
         if (!terminal.found_valid)
             terminal.found_valid = tcgetattr(STDIN_FILENO, &terminal.found) == 0;
         struct termios raw = terminal.found;
-        /* ISIG and OPOST stay: Ctrl-C ends the machine, and our own messages keep their line ends. */
+        /* OPOST stays: our own messages keep their line ends. */
         raw.c_iflag &= ~(tcflag_t)(BRKINT | ICRNL | IGNCR | INLCR | ISTRIP | IXON);
         raw.c_lflag &= ~(tcflag_t)(ECHO | ECHONL | ICANON | IEXTEN);
+        if (chr->on_key) /* else Ctrl-C is the only way to end the machine */
+            raw.c_lflag &= ~(tcflag_t)ISIG;
         raw.c_cc[VMIN] = 1;
         raw.c_cc[VTIME] = 0;
         if (terminal.found_valid) {
@@ -113,8 +114,10 @@ static struct {
     const int signum;
     struct sigaction before;
 } fatal[] = {
-    {.signum = SIGQUIT}, {.signum = SIGILL}, {.signum = SIGABRT},
-    {.signum = SIGBUS},  {.signum = SIGFPE}, {.signum = SIGSEGV},
+    {.signum = SIGQUIT}, {.signum = SIGILL},    {.signum = SIGABRT}, {.signum = SIGBUS},  {.signum = SIGFPE},
+    {.signum = SIGSEGV}, {.signum = SIGTRAP},   {.signum = SIGSYS},  {.signum = SIGALRM}, {.signum = SIGUSR1},
+    {.signum = SIGUSR2}, {.signum = SIGVTALRM}, {.signum = SIGPROF}, {.signum = SIGXCPU}, {.signum = SIGIO},
+    {.signum = SIGPWR},  {.signum = SIGSTKFLT},
 };
 
 static void on_fatal_signal(int signum)
@@ -200,6 +203,18 @@ static int open_file(struct chardev *chr, char *error, size_t error_size)
     return 0;
 }
 
+static int open_pty(struct chardev *chr, char *error, size_t error_size)
+{
+    char line[PATH_MAX + 64];
+    int ret = chardev_pty_open(chr);
+    if (ret)
+        return fail(error, error_size, -ret, "cannot make a pty for %s: %s", chr->name, strerror(-ret));
+    (void)snprintf(line, sizeof(line), "%s is at %s", chr->name, chr->path);
+    chardev_tell(chr, line);
+    chardev_watch_input(chr);
+    return 0;
+}
+
 /* What is in the way of bind(). Returns 0 when it is gone, so that bind() may be tried again, or an errno. */
 static int remove_stale(const struct sockaddr_un *address)
 {
@@ -274,9 +289,10 @@ int chardev_open(const struct chardev_spec *spec, const struct chardev_config *c
     chr->kind = spec->kind;
     chr->loop = config->loop;
     chr->on_input = config->on_input;
+    chr->on_key = config->on_key;
     chr->warn = config->warn;
     chr->ctx = config->ctx;
-    chr->in_fd = chr->out_fd = chr->listen_fd = -1;
+    chr->in_fd = chr->out_fd = chr->listen_fd = chr->pty_fd = -1;
     init_lock(&chr->lock);
     chardev_init_watchers(chr);
     chr->name = strdup(config->name);
@@ -290,6 +306,8 @@ int chardev_open(const struct chardev_spec *spec, const struct chardev_config *c
         ret = open_file(chr, error, error_size);
     else if (spec->kind == CHARDEV_UNIX && chr->path)
         ret = open_unix(chr, error, error_size);
+    else if (spec->kind == CHARDEV_PTY)
+        ret = open_pty(chr, error, error_size);
     if (ret) {
         chardev_close(chr);
         return ret;
@@ -322,6 +340,8 @@ int chardev_close(struct chardev *chr)
             (void)close(chr->in_fd);
         if (chr->listen_fd >= 0)
             (void)close(chr->listen_fd);
+    } else if (chr->kind == CHARDEV_PTY) {
+        chardev_pty_close(chr);
     } else if (chr->out_owned && close(chr->out_fd) && errno != EINTR) {
         chardev_output_failed(chr, errno); /* a network file system or a quota may speak up only now */
     }

@@ -105,6 +105,20 @@ int irq_attach(struct irq *irq, unsigned gsi, int fd, bool attach)
     return ioctl(irq->vm_fd, KVM_IRQFD, &request) < 0 ? -errno : 0;
 }
 
+/* ---- legacy replacement ---- */
+
+int irq_hpet_legacy(struct irq *irq, bool on)
+{
+    struct kvm_pit_state2 pit;
+    if (ioctl(irq->vm_fd, KVM_GET_PIT2, &pit) < 0)
+        return -errno;
+    uint32_t flags = on ? pit.flags | KVM_PIT_FLAGS_HPET_LEGACY : pit.flags & ~(uint32_t)KVM_PIT_FLAGS_HPET_LEGACY;
+    if (flags == pit.flags) /* writing the state anew starts the first channel from its count */
+        return 0;
+    pit.flags = flags;
+    return ioctl(irq->vm_fd, KVM_SET_PIT2, &pit) < 0 ? -errno : 0;
+}
+
 /* ---- lines ---- */
 
 int irq_isa_fd(struct irq *irq, unsigned line, int *fd)

@@ -57,6 +57,13 @@ void irq_destroy(struct irq *irq);
  * thread, before the vCPUs run. */
 int irq_isa_fd(struct irq *irq, unsigned line, int *fd);
 
+/*
+ * irq_hpet_legacy - an HPET stands in for the PIT, which has no interrupt meanwhile; or no more. The RTC keeps
+ * interrupt 8 (docs/devices/hpet.md). 0 or -errno of KVM_GET_PIT2 or KVM_SET_PIT2. No device's lock is held. Thread:
+ * whoever holds the machine's apply_lock.
+ */
+int irq_hpet_legacy(struct irq *irq, bool on);
+
 /* irq_pin_hold - one source more (or less) holds pin `gsi`, which is high as long as there is one. Each source calls it
  * for its own changes only. Any thread, from under a device's lock. */
 void irq_pin_hold(struct irq *irq, unsigned gsi, bool level);

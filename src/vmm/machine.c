@@ -78,7 +78,7 @@ static void wire_irq(void *ctx, unsigned line, bool level)
     if (device->function && line == 0) {
         pci_function_set_pin(device->function->fn, level);
         irq_intx_set(irq, &device->function->intx, level);
-    } else if (line < MACHINE_DEVICE_IRQS && device->irqs[line] >= 0) {
+    } else if (line < MACHINE_DEVICE_LINES && device->irqs[line] >= 0) {
         irq_pin_hold(irq, (unsigned)device->irqs[line], level);
     }
 }
@@ -167,7 +167,9 @@ static struct machine_device *next_device(struct machine *machine, const char *l
     if (machine->device_count == MACHINE_MAX_DEVICES)
         return NULL;
     struct machine_device *device = &machine->devices[machine->device_count];
-    *device = (struct machine_device){.machine = machine, .label = label, .function = function, .irqs = {-1, -1}};
+    *device = (struct machine_device){.machine = machine, .label = label, .function = function};
+    for (unsigned i = 0; i < MACHINE_DEVICE_LINES; i++)
+        device->irqs[i] = -1;
     return device;
 }
 
@@ -194,11 +196,17 @@ static int host_device(struct machine_device *device, const struct ringd_device_
 }
 
 /* An eventfd for each line that pulses; the others are remembered. */
-static int wire_isa(struct machine_device *device, const struct machine_part *part, int fds[MACHINE_DEVICE_IRQS])
+static int wire_isa(struct machine_device *device, const struct machine_part *part, int fds[MACHINE_DEVICE_LINES])
 {
     int ret = 0;
-    for (unsigned i = 0; i < MACHINE_DEVICE_IRQS && !ret; i++) {
+    for (unsigned i = 0; i < MACHINE_DEVICE_LINES; i++) {
         fds[i] = -1;
+        if (part->pins)
+            device->irqs[i] = part->pins[i];
+    }
+    if (part->pins)
+        return 0;
+    for (unsigned i = 0; i < MACHINE_DEVICE_IRQS && !ret; i++) {
         if (part->level)
             device->irqs[i] = part->irqs[i];
         else if (part->irqs[i] >= 0)
@@ -217,7 +225,7 @@ int machine_add(struct machine *machine, const struct machine_part *part, struct
         ops = turn_posting(device, ops, part->post_region);
     if (!ops)
         return -ENOMEM;
-    int fds[MACHINE_DEVICE_IRQS];
+    int fds[MACHINE_DEVICE_LINES];
     int ret = wire_isa(device, part, fds);
     if (ret)
         return ret;
@@ -360,6 +368,7 @@ struct moves {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned count;
     bool flash_dirty, flash_shown;
+    bool legacy_dirty, legacy_on;
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     uint32_t functions; /* bits of those whose interrupts have changed */
@@ -370,7 +379,10 @@ struct moves {
 static bool take_moves(struct machine *machine, struct moves *moves)
 {
     pthread_mutex_lock(&machine->queue_lock);
-    bool any = machine->pam_dirty || machine->flash_dirty;
+    bool any = machine->pam_dirty || machine->flash_dirty || machine->legacy_dirty;
+    moves->legacy_dirty = machine->legacy_dirty;
+    moves->legacy_on = machine->legacy_on;
+    machine->legacy_dirty = false;
     moves->flash_dirty = machine->flash_dirty;
     moves->flash_shown = machine->flash_shown;
     machine->flash_dirty = false;
@@ -404,6 +416,9 @@ static void carry_out(struct machine *machine, const struct moves *moves)
     if (moves->flash_dirty)
         give_up_on(machine, memory_show_flash(&machine->vm->memory, moves->flash_shown),
                    "the flash cannot be switched");
+    if (moves->legacy_dirty)
+        give_up_on(machine, irq_hpet_legacy(&machine->vm->irq, moves->legacy_on),
+                   "the HPET cannot stand in for the PIT");
     /* First what goes, then what comes: two windows may change places, and one that found its place taken may have it
      * when the other has left. */
     for (unsigned i = 0; i < moves->count; i++) {

@@ -30,6 +30,7 @@
 #define MACHINE_MAX_FUNCTIONS 32u
 #define MACHINE_MAX_RANGES    8u
 #define MACHINE_DEVICE_IRQS   2u
+#define MACHINE_DEVICE_LINES  8u
 #define MACHINE_MAX_DOORBELLS 8u
 #define MACHINE_MAX_VIRTIO    12u
 
@@ -56,7 +57,7 @@ struct machine_device {
     struct machine *machine;
     const char *label;                 /* "rtc"; the model's own name may occur twice */
     struct machine_function *function; /* whose interrupts it has; NULL: ISA's */
-    int irqs[MACHINE_DEVICE_IRQS];     /* pins of its lines where their level matters; -1: none */
+    int irqs[MACHINE_DEVICE_LINES];    /* pins of its lines where their level matters; -1: none */
     struct ringd_dev *dev;
     unsigned first_row[MACHINE_MAX_REGIONS]; /* of each region */
     struct ringd_device_ops *own_ops;        /* a copy with more regions posted (--post), else NULL */
@@ -173,7 +174,8 @@ struct machine {
     struct machine_window windows[MACHINE_MAX_WINDOWS];
     unsigned window_count;
     bool flash_dirty, flash_shown;
-    unsigned window_accesses; /* begun and not settled: `pending` stays */
+    bool legacy_dirty, legacy_on; /* the HPET stands in for the PIT */
+    unsigned window_accesses;     /* begun and not settled: `pending` stays */
     bool pam_dirty;
     uint8_t pam[I440FX_PAM_COUNT];
     uint64_t moves;                   /* windows and PAM settings that were news; under queue_lock */
@@ -232,5 +234,8 @@ size_t machine_console_input(void *ctx, const uint8_t *data, size_t len);
 
 /* Characters for the guest's serial port, as chardev_config.on_input has it; ctx is the machine. */
 size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len);
+
+/* A break on the guest's serial line. As the above. */
+void machine_serial_break(struct machine *machine);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include <ringd/models/cfi_flash.h>
 #include <ringd/models/fw_cfg.h>
+#include <ringd/models/hpet.h>
 #include <ringd/models/mc146818.h>
 #include <ringd/models/uart16550.h>
 
@@ -17,6 +18,7 @@ union machine_config {
     struct pci_host_config pci_host;
     struct uart16550_config uart;
     struct fw_cfg_config fw_cfg;
+    struct hpet_config hpet;
     struct cfi_flash_config flash;
 };
 
@@ -33,7 +35,8 @@ struct machine_part {
     int (*delegate)(struct machine *machine, struct remote_proxy *proxy);
     unsigned post; /* enum option_post that makes one more region posted, and which */
     unsigned post_region;
-    bool level; /* its interrupts have a level, not pulses */
+    bool level;      /* its interrupts have a level, not pulses */
+    const int *pins; /* in place of `irqs`, for MACHINE_DEVICE_LINES lines with a level; NULL: none */
 };
 
 /* A kind of machine: what it has beside the ISA devices that all have. */

@@ -19,6 +19,7 @@
 
 #define SERIAL_PORT              0x3f8u
 #define DEBUG_CONSOLE_BOCHS_PORT 0xe9u
+#define NO_PIN                   (-1)
 #define KIBIBYTE                 1024u
 #define MEBIBYTE                 (1024u * 1024u)
 
@@ -196,6 +197,18 @@ size_t machine_serial_input(void *ctx, const uint8_t *data, size_t len)
     return input.taken;
 }
 
+static void receive_break(void *self, void *arg)
+{
+    (void)arg;
+    (void)uart16550_receive_break(self);
+}
+
+void machine_serial_break(struct machine *machine)
+{
+    if (machine->uart)
+        ringd_call(machine->uart, receive_break, NULL);
+}
+
 /* ---- the power button ---- */
 
 bool machine_power_button(struct machine *machine)
@@ -274,6 +287,34 @@ static int add_parts(struct machine *machine, const struct machine_part *parts, 
     for (unsigned i = 0; i < count && !ret; i++)
         ret = add_part(machine, &parts[i]);
     return ret;
+}
+
+/* ---- the HPET ---- */
+
+static void legacy_changed(void *ctx, bool on)
+{
+    struct machine *machine = ctx;
+    pthread_mutex_lock(&machine->queue_lock);
+    machine->legacy_on = on;
+    machine->legacy_dirty = true;
+    machine_note_pending(machine);
+    pthread_mutex_unlock(&machine->queue_lock);
+}
+
+static const void *configure_hpet(struct machine *machine, union machine_config *config)
+{
+    config->hpet = (struct hpet_config){.legacy = legacy_changed, .ctx = machine};
+    return &config->hpet;
+}
+
+static int add_hpet(struct machine *machine)
+{
+    static const int pins[MACHINE_DEVICE_LINES] = {
+        [HPET_LINE_LEGACY_0] = 0, [HPET_LINE_LEGACY_1] = 8, [HPET_LINE_20] = 20,   [HPET_LINE_20 + 1] = 21,
+        [HPET_LINE_20 + 2] = 22,  [HPET_LINE_20 + 3] = 23,  [HPET_LINES] = NO_PIN, [HPET_LINES + 1] = NO_PIN};
+    const struct machine_part part = {
+        .label = "hpet", .ops = &hpet_ops, .base = ACPI_HPET_BASE, .pins = pins, .configure = configure_hpet};
+    return machine->options->hpet ? add_part(machine, &part) : 0;
 }
 
 /* ---- the flash ---- */
@@ -375,6 +416,7 @@ int machine_create(struct machine *machine, struct chardev *serial, struct chard
     ret = add_parts(machine, type->parts, type->part_count);
     ret = ret ? ret : add_parts(machine, isa_parts, sizeof(isa_parts) / sizeof(isa_parts[0]));
     ret = ret ? ret : add_by_option(machine);
+    ret = ret ? ret : add_hpet(machine);
     ret = ret ? ret : add_flash(machine);
     ret = ret ? ret : type->connect(machine);
     ret = ret ? ret : machine_add_virtio_devices(machine);

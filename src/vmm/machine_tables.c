@@ -37,6 +37,7 @@ static void describe(const struct run_options *options, uint64_t low_size, uint6
         .low_size = low_size,
         .high_size = high_size,
         .firmware = options->firmware != NULL,
+        .hpet = options->hpet,
     };
     memcpy(machine->uuid, options->uuid, sizeof(machine->uuid));
 }

@@ -10,10 +10,10 @@
  * Exit statuses are stable, and stand in the man page and in `ringvmm run --help` too. A debug exit is always odd, so
  * the two kinds of failure are even:
  *
- *   0                the guest powered off, or reset under --no-reboot; for other commands: success
- *   1                `ringvmm doctor`: ringvmm cannot run on this host
- *   2                bad command line, file or host; the guest has not run. Or standard output could not be written
- *   4                the machine failed while the guest ran: KVM could not go on with it, or a triple fault under
+ *   0                the guest powered off, or reset under --no-reboot, or Ctrl-A x was typed; for other commands:
+ * success 1                `ringvmm doctor`: ringvmm cannot run on this host 2                bad command line, file or
+ * host; the guest has not run. Or standard output could not be written 4                the machine failed while the
+ * guest ran: KVM could not go on with it, or a triple fault under
  *                    --no-reboot
  *   (value << 1) | 1 the guest wrote value to the --debug-exit port; the low 8 bits count
  *   130, 143         ended by SIGINT or SIGTERM (128 + the signal's number)
@@ -79,9 +79,10 @@ struct run_options {
     const char *initrd;   /* NULL: none; else there is a kernel */
     const char *append;   /* likewise */
     bool no_reboot;
+    bool hpet;
     uint8_t uuid[SMBIOS_UUID_SIZE]; /* in the order of its text; all 0: none */
 
-    const char *serial;   /* "stdio", "null", "file:PATH", "unix:PATH" */
+    const char *serial;   /* "stdio", "null", "pty", "file:PATH", "unix:PATH" */
     const char *debugcon; /* likewise */
     int debugcon_port;    /* beside 0xe9, which is always there */
     int debug_exit_port;  /* -1: no such device */

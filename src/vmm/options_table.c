@@ -55,13 +55,13 @@ static const char *check_chardev(const char *value)
 {
     static const char *const kinds[] = {"file:", "unix:"};
 
-    if (strcmp(value, "stdio") == 0 || strcmp(value, "null") == 0)
+    if (strcmp(value, "stdio") == 0 || strcmp(value, "null") == 0 || strcmp(value, "pty") == 0)
         return NULL;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]); i++) {
         if (strncmp(value, kinds[i], strlen(kinds[i])) == 0)
             return value[strlen(kinds[i])] ? NULL : "its path is empty";
     }
-    return "not stdio, null, file:PATH or unix:PATH";
+    return "not stdio, null, pty, file:PATH or unix:PATH";
 }
 
 static const char *set_serial(void *out, const char *value)
@@ -351,7 +351,7 @@ static const struct option_row run_rows[] = {
 
     {.name = "serial",
      .type = OPTION_CUSTOM,
-     .group = "Consoles (WHERE is stdio, null, file:PATH or unix:PATH)",
+     .group = "Consoles (WHERE is stdio, null, pty, file:PATH or unix:PATH)",
      .argument = "WHERE",
      .fallback = "stdio",
      .set = set_serial,
@@ -405,6 +405,12 @@ static const struct option_row run_rows[] = {
      .argument = "KEY=VALUE,...",
      .keys = rtc_keys,
      .help = "the real-time clock (MC146818):"},
+    {.name = "hpet",
+     .type = OPTION_SWITCH,
+     .argument = "on|off",
+     .fallback = "off",
+     FIELD(hpet),
+     .help = "a high precision event timer (HPET)"},
     {.name = "device-model",
      .type = OPTION_CUSTOM,
      .argument = "unix:PATH",
@@ -527,11 +533,11 @@ static const struct option_row run_rows[] = {
 
 static const char run_epilogue[] = "\n"
                                    "Exit status:\n"
-                                   "  0          the guest powered off, or reset under --no-reboot\n"
+                                   "  0          the guest powered off, or reset under --no-reboot; Ctrl-A x\n"
                                    "  2          bad option, file or host: the guest has not run\n"
                                    "  4          the machine failed; with --no-reboot also a triple fault\n"
                                    "  odd        (value << 1) | 1 after a debug exit\n"
-                                   "  130, 143   ended by SIGINT (Ctrl-C) or SIGTERM; a guest that listens to the\n"
+                                   "  130, 143   ended by SIGINT or SIGTERM; a guest that listens to the\n"
                                    "             power button hears of the first SIGTERM, the second one ends it\n"
                                    "\n"
                                    "Examples:\n"

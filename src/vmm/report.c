@@ -223,6 +223,21 @@ static void print_devices(const struct report *report, FILE *stream)
     }
 }
 
+static void print_consoles(const struct report *report, FILE *stream)
+{
+    const struct machine *machine = report->machine;
+    struct chardev *consoles[] = {machine->serial, machine->debugcon, machine->console};
+    fprintf(stream, "\n%-15s %10s %10s %12s\n", "Console", "Written", "Dropped", "Keys dropped");
+    for (unsigned i = 0; i < sizeof(consoles) / sizeof(consoles[0]); i++) {
+        struct chardev_stats s;
+        if (!consoles[i])
+            continue;
+        chardev_stats(consoles[i], &s);
+        fprintf(stream, "%-15s %10llu %10llu %12llu\n", chardev_name(consoles[i]), (unsigned long long)s.written,
+                (unsigned long long)s.dropped, (unsigned long long)s.keys_dropped);
+    }
+}
+
 static void print_kvm(const struct report *report, FILE *stream)
 {
     if (!report->kvm_count)
@@ -248,6 +263,7 @@ int report_print_table(const struct report *report, FILE *stream)
     print_posted(report, stream);
     print_rings(report, stream);
     print_devices(report, stream);
+    print_consoles(report, stream);
     if (report->moves)
         fprintf(stream, "\nWindows moved and memory below 1 MiB switched: %llu times\n",
                 (unsigned long long)report->moves);

@@ -98,17 +98,34 @@ static json_t *devices_json(const struct report *report)
     return devices;
 }
 
+static json_t *consoles_json(const struct report *report)
+{
+    const struct machine *machine = report->machine;
+    struct chardev *chardevs[] = {machine->serial, machine->debugcon, machine->console};
+    json_t *consoles = json_array();
+    for (unsigned i = 0; i < sizeof(chardevs) / sizeof(chardevs[0]); i++) {
+        struct chardev_stats s;
+        if (!chardevs[i])
+            continue;
+        chardev_stats(chardevs[i], &s);
+        json_array_append_new(consoles, json_pack("{s:s, s:o, s:o, s:o}", "name", chardev_name(chardevs[i]), "written",
+                                                  number(s.written), "dropped", number(s.dropped), "keys_dropped",
+                                                  number(s.keys_dropped)));
+    }
+    return consoles;
+}
+
 int report_print_json(const struct report *report, FILE *stream)
 {
     json_t *kvm = json_object();
     for (unsigned i = 0; i < report->kvm_count; i++)
         json_object_set_new(kvm, report->kvm[i].name, number(report->kvm[i].value));
-    json_t *root = json_pack("{s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "backend", report->backend,
-                             "backend_reason", report->reason, "vcpus", (int)report->vcpus, "seconds", report->seconds,
-                             "moves", number(report->moves), "windows_refused", number(report->windows_refused),
-                             "exits", number(report->exits), "ring_thread_wakeups",
-                             number(ringd_thread_wakeups(report->machine->vm->ringd)), "rows", exits_json(report),
-                             "rings", rings_json(report), "devices", devices_json(report), "kvm", kvm);
+    json_t *root = json_pack(
+        "{s:s, s:s, s:i, s:f, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o}", "backend", report->backend,
+        "backend_reason", report->reason, "vcpus", (int)report->vcpus, "seconds", report->seconds, "moves",
+        number(report->moves), "windows_refused", number(report->windows_refused), "exits", number(report->exits),
+        "ring_thread_wakeups", number(ringd_thread_wakeups(report->machine->vm->ringd)), "rows", exits_json(report),
+        "rings", rings_json(report), "devices", devices_json(report), "consoles", consoles_json(report), "kvm", kvm);
     if (!root)
         return -ENOMEM;
     char *text = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(9));

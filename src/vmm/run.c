@@ -213,11 +213,25 @@ static int create_ringd(struct run *run)
     return ret ? complain("the ring thread cannot be made", ret) : 0;
 }
 
+static size_t serial_input(void *ctx, const uint8_t *data, size_t len)
+{
+    struct run *run = ctx;
+    return machine_serial_input(&run->machine, data, len);
+}
+
+static size_t console_input(void *ctx, const uint8_t *data, size_t len)
+{
+    struct run *run = ctx;
+    return machine_console_input(&run->machine, data, len);
+}
+
 static int open_chardev(struct run *run, const char *name, const char *text,
-                        size_t (*on_input)(void *ctx, const uint8_t *data, size_t len), struct chardev **out)
+                        size_t (*on_input)(void *ctx, const uint8_t *data, size_t len),
+                        void (*on_key)(void *ctx, enum chardev_key key), struct chardev **out)
 {
     struct chardev_spec spec;
-    struct chardev_config config = {.loop = run->vm.loop, .name = name, .on_input = on_input, .ctx = &run->machine};
+    struct chardev_config config = {
+        .loop = run->vm.loop, .name = name, .on_input = on_input, .on_key = on_key, .ctx = run};
     if (!text)
         return 0;
     char error[512];
@@ -253,6 +267,39 @@ static void finish(struct run *run, enum vm_end end)
     if (run->end == VM_END_NONE)
         run->end = end;
     ev_break(run->vm.loop, EVBREAK_ALL);
+}
+
+/* Ctrl-A and a letter, on the terminal of the serial port or the virtio console. */
+static void key(struct run *run, enum chardev_key what, bool has_break)
+{
+    switch (what) {
+    case CHARDEV_KEY_QUIT:
+        finish(run, VM_END_QUIT);
+        break;
+    case CHARDEV_KEY_HELP:
+        fprintf(stderr,
+                "\n"
+                "Ctrl-A h       this help\n"
+                "Ctrl-A x       ends ringvmm\n"
+                "%s"
+                "Ctrl-A Ctrl-A  Ctrl-A for the guest\n",
+                has_break ? "Ctrl-A b       a break on the serial line\n" : "");
+        break;
+    case CHARDEV_KEY_BREAK:
+        if (has_break)
+            machine_serial_break(&run->machine);
+        break;
+    }
+}
+
+static void serial_key(void *ctx, enum chardev_key what)
+{
+    key(ctx, what, true);
+}
+
+static void console_key(void *ctx, enum chardev_key what)
+{
+    key(ctx, what, false);
 }
 
 static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -428,10 +475,11 @@ static int make(struct run *run)
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
     ret = ret ? ret : flash_open(&run->flash, run->options);
     ret = ret ? ret : open_stats(run);
-    ret = ret ? ret : open_chardev(run, "serial", run->options->serial, machine_serial_input, &run->serial);
-    ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, &run->debugcon);
+    ret = ret ? ret : open_chardev(run, "serial", run->options->serial, serial_input, serial_key, &run->serial);
+    ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, NULL, &run->debugcon);
     ret = ret ? ret
-              : open_chardev(run, "virtio-console", run->options->virtio_console, machine_console_input, &run->console);
+              : open_chardev(run, "virtio-console", run->options->virtio_console, console_input, console_key,
+                             &run->console);
     if (!ret && run->options->device_model)
         ret = open_remote(run);
     ret = ret ? ret : machine_create(&run->machine, run->serial, run->debugcon, run->console, &run->flash);
@@ -466,6 +514,7 @@ static int exit_status(const struct run *run)
     switch (run->end) {
     case VM_END_POWEROFF:
     case VM_END_NO_REBOOT:
+    case VM_END_QUIT:
         return RINGVMM_EXIT_OK;
     case VM_END_DEBUG_EXIT:
         return (int)((run->vm.exit_value << 1 | 1) & 0xff);

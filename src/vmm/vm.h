@@ -24,7 +24,15 @@ struct cpu_model;
 struct machine;
 
 /* Why the machine's main loop ended. */
-enum vm_end { VM_END_NONE, VM_END_POWEROFF, VM_END_NO_REBOOT, VM_END_DEBUG_EXIT, VM_END_SIGNAL, VM_END_FAILED };
+enum vm_end {
+    VM_END_NONE,
+    VM_END_POWEROFF,
+    VM_END_NO_REBOOT,
+    VM_END_DEBUG_EXIT,
+    VM_END_SIGNAL,
+    VM_END_QUIT,
+    VM_END_FAILED
+};
 
 /* What has been asked of the main thread; bits of vm->requests. */
 enum vm_request {

@@ -108,6 +108,24 @@ ECHO = image(out(0x3F8, ord("!")), bytes([
     0xEB, 0xED,  # jmp again
 ]), out(0x501, 5), HALT)
 
+# Says "!" on COM1 and waits until the line status shows a break (BI); then debug exit 5, status 11.
+WAIT_FOR_BREAK = image(out(0x3F8, ord("!")), bytes([
+    0xBA, 0xFD, 0x03,  # mov dx, 3fdh (line status)
+    0xEC,  # again: in al, dx
+    0xA8, 0x10,  # test al, 10h
+    0x74, 0xFB,  # jz again
+]), out(0x501, 5), HALT)
+
+
+def flood_and_exit(count):
+    """Writes "." to COM1 `count` times, then debug exit 5, status 11."""
+    return image(bytes([0x66, 0xB9]) + count.to_bytes(4, "little"), out(0x3F8, ord(".")), bytes([
+        0xEE,  # again: out dx, al
+        0x66, 0x49,  # dec ecx
+        0x75, 0xFB,  # jnz again
+    ]), out(0x501, 5), HALT)
+
+
 # Adds one to CMOS byte 40h and ends with its new value as debug exit.
 COUNT = image(bytes([
     0xB0, 0x40,  # mov al, 40h

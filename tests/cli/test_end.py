@@ -3,6 +3,7 @@
 
 import contextlib
 import fcntl
+import json
 import os
 import pty
 import random
@@ -230,6 +231,72 @@ class Socket(Case):
 
 
 @harness.needs_kvm
+class Pty(Case):
+    def start(self, guest, *args):
+        """A run with --serial pty, and the terminal's name."""
+        process = self.start_guest(guest, "--serial", "pty", *args)
+        line = process.stderr.readline().decode()
+        self.check_line(line, "serial is at /dev/pts/")
+        return process, line.split()[-1]
+
+    def connect(self, name):
+        fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+        self.addCleanup(os.close, fd)
+        return fd
+
+    def wait_read(self, fd, text):
+        got = bytearray()
+
+        def arrived():
+            with contextlib.suppress(BlockingIOError):
+                got.extend(os.read(fd, 4096))
+            return len(got) >= len(text)
+
+        self.wait_for(repr(text), arrived)
+        self.assertEqual(bytes(got), text)
+
+    def test_round_trip(self):
+        """a pty: what was said before somebody came, each byte as it is, and the next who opens it goes on"""
+        process, name = self.start(guests.ECHO)
+        for first in (b"!", b""):
+            fd = os.open(name, os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK)
+            self.wait_read(fd, first)
+            os.write(fd, b"a\r\n\x03\x04\x01x\xff")
+            self.wait_read(fd, b"a\r\n\x03\x04\x01x\xff")
+            os.close(fd)
+            time.sleep(0.05)
+            self.assertIsNone(process.poll())
+        os.write(self.connect(name), b"q")
+        self.assertEqual(self.end(process).status, 11)
+
+    def test_all_consoles(self):
+        """each console can have a pty of its own"""
+        process = self.start_guest(guests.image(guests.say(b"d"), guests.say(b"s", 0x3F8), guests.LOOP), "--serial",
+                                   "pty", "--debugcon", "pty", "--virtio-console", "pty")
+        names = {}
+        for _ in range(3):
+            _, console, *_, name = process.stderr.readline().decode().split()
+            names[console] = name
+        self.assertEqual(set(names), {"serial", "debugcon", "virtio-console"})
+        self.wait_read(self.connect(names["serial"]), b"s")
+        self.wait_read(self.connect(names["debugcon"]), b"d")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
+
+    def test_reader_stops(self):
+        """nobody reads a pty: the guest goes on, what has no room is dropped and counted"""
+        count = 3 << 20
+        process, _ = self.start(guests.flood_and_exit(count), "--stats", "json:stats")
+        self.assertEqual(self.end(process, timeout=120).status, 11)
+        with open("stats", encoding="ascii") as file:
+            serial = json.load(file)["consoles"][0]
+        self.assertEqual(serial["name"], "serial")
+        self.assertGreater(serial["dropped"], 1 << 20)
+        self.assertLess(serial["written"] + serial["dropped"], count)  # the rest was kept when the figures were taken
+        self.assertGreaterEqual(serial["written"] + serial["dropped"], count - (1 << 20))
+
+
+@harness.needs_kvm
 class Terminal(Case):
     """On a terminal of its own, the controlling one."""
 
@@ -255,6 +322,14 @@ class Terminal(Case):
         with contextlib.suppress(BlockingIOError, OSError):
             self.said += os.read(self.master, 4096)
         return self.said
+
+    def type(self, keys):
+        """Keys, however slowly they are read."""
+        while keys:
+            with contextlib.suppress(BlockingIOError):
+                keys = keys[os.write(self.master, keys):]
+            self.listen()
+            time.sleep(0.001)
 
     def wait_said(self, text):
         self.wait_for(repr(text), lambda: text in self.listen())
@@ -286,13 +361,62 @@ class Terminal(Case):
             self.assertEqual(self.said, b"!a\r\x04\x1b")
             self.said = b""
 
-    def test_interrupt(self):
-        """Ctrl-C typed: 130, and the terminal is restored"""
+    def test_keys_of_signals(self):
+        """Ctrl-C, Ctrl-\\ and Ctrl-Z reach the guest"""
+        process = self.started()
+        os.write(self.master, b"\x03\x1c\x1a.")
+        self.wait_said(b"!\x03\x1c\x1a.")
+        os.write(self.master, b"q")
+        self.check_end(process, 11)
+
+    def test_escape_quit(self):
+        """Ctrl-A x: 0, the terminal is restored, whatever the guest does and however much has been typed"""
         for teardown in TEARDOWNS:
-            process = self.started(guests.ECHO, "--teardown", teardown)
-            os.write(self.master, b"\x03")
-            self.check_end(process, 130)
-            self.said = b""
+            for guest in (guests.ECHO, guests.image(guests.say(b"!", 0x3F8), guests.HALT),
+                          guests.image(guests.say(b"!", 0x3F8), guests.LOOP)):
+                process = self.started(guest, "--teardown", teardown, "--stats", "json:stats")
+                self.type(b"y" * (1000 if guest == guests.ECHO else 5000))  # 4096 are kept
+                self.type(b"\x01")
+                os.write(self.master, b"x")
+                self.check_end(process, 0)
+                with open("stats", encoding="ascii") as file:
+                    serial = json.load(file)["consoles"][0]
+                self.assertEqual((serial["name"], serial["keys_dropped"] > 0), ("serial", guest != guests.ECHO))
+                self.said = b""
+
+    def test_escape_keys(self):
+        """Ctrl-A Ctrl-A is Ctrl-A for the guest, Ctrl-A h the help, any other letter nothing; x alone is a letter"""
+        process = self.started()
+        os.write(self.master, b"x\x01\x01x\x01cy")
+        self.wait_said(b"!x\x01xy")
+        os.write(self.master, b"\x01h")
+        self.wait_said(b"Ctrl-A x       ends ringvmm\r\n")
+        os.write(self.master, b"q")
+        self.check_end(process, 11)
+
+    def test_break(self):
+        """Ctrl-A b: the guest sees a break in the line status"""
+        process = self.started(guests.WAIT_FOR_BREAK)
+        os.write(self.master, b"\x01b")
+        self.check_end(process, 11)
+
+    def test_virtio_console_keys(self):
+        """the virtio console's terminal has the same keys but for the break"""
+        process = self.on_terminal(guests.ENDLESS, *QUIET, "--virtio-console", "stdio")
+        self.wait_for("raw terminal", self.raw)
+        os.write(self.master, b"\x01b\x01h")
+        self.wait_said(b"Ctrl-A x       ends ringvmm\r\n")
+        self.assertNotIn(b"Ctrl-A b", self.said)
+        os.write(self.master, b"\x01x")
+        self.check_end(process, 0)
+
+    def test_keys_without_console(self):
+        """a terminal that no console reads is left alone: Ctrl-C typed ends the run"""
+        process = self.on_terminal(guests.image(guests.say(b"!"), guests.LOOP), *QUIET, "--debugcon", "stdio")
+        self.wait_said(b"!")
+        self.assertEqual(termios.tcgetattr(self.slave), self.before)
+        os.write(self.master, b"\x03")
+        self.check_end(process, 130)
 
     def test_terminate(self):
         """SIGTERM and SIGHUP restore the terminal"""
@@ -303,13 +427,10 @@ class Terminal(Case):
             self.said = b""
 
     def test_quit(self):
-        """Ctrl-\\ typed, and signals of faults: the process dies of them, and the terminal is restored"""
+        """signals of faults and their like: the process dies of them, and the terminal is restored"""
         # A sanitizer would turn a fault into a report of its own.
         env = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":handle_segv=0:handle_sigbus=0")
-        process = self.started()
-        os.write(self.master, b"\x1c")
-        self.check_end(process, -signal.SIGQUIT)
-        for number in (signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS):
+        for number in (signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGALRM, signal.SIGUSR2):
             self.said = b""
             process = self.started(env=env)
             process.send_signal(number)
@@ -334,14 +455,18 @@ class Terminal(Case):
         self.check_end(self.on_terminal(guests.ECHO, "--vcpu-affinity", str(absent)), harness.USAGE)
 
     def test_start(self):
-        """Ctrl-C typed at any time of the start: 130, and the terminal is restored"""
+        """Ctrl-C typed at any time of the start: 130 and the terminal is restored, or it is a key"""
         chance = random.Random(7)
         for _ in range(20):
             process = self.on_terminal(guests.ECHO)
             time.sleep(chance.uniform(0, 0.03))
             os.write(self.master, b"\x03")
+            self.wait_for("the end or a key", lambda: process.poll() is not None or b"\x03" in self.listen())
+            if process.poll() is None:
+                os.write(self.master, b"\x01x")
             self.wait_for("the end", lambda: (self.listen(), process.poll())[1] is not None)
-            self.assertIn(process.returncode, (130, -signal.SIGINT), self.said)
+            self.assertIn(process.returncode, (0, 130, -signal.SIGINT), self.said)
+            self.said = b""
             self.assertEqual(termios.tcgetattr(self.slave), self.before)
 
     def test_stop(self):

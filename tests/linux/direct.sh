@@ -2,6 +2,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 # Debian's kernel as a guest in the rig, to a shell and to its end.
 #   direct.sh BUILD direct   booted directly, on mmio2 and on v1, through reboots
+#   direct.sh BUILD hpet     booted directly with an HPET, as clock source and for interrupts
 #   direct.sh BUILD ovmf     from fw_cfg, by OVMF; skipped where OVMF is not installed, as the rig has it from there
 #   direct.sh BUILD disk     from a disk, by GRUB, which SeaBIOS or OVMF starts
 # On one CPU, for the reason that tests/kvm-rig/in_rig.sh has. RINGVMM_TEST_SLOW multiplies the limits in time.

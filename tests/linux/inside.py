@@ -2,7 +2,7 @@
 """In the rig: Debian's kernel booted directly, by OVMF, or from a disk by GRUB, and its shell asked whether all is as it should
 be.
 
-usage: inside.py direct|ovmf|disk BUILD
+usage: inside.py direct|ovmf|disk|hpet BUILD
 """
 import calendar
 import hashlib
@@ -229,7 +229,33 @@ def disk_runs(build):
     return runs
 
 
+def by_hpet(guest, _):
+    """The HPET is found and keeps the time, and the RTC has its interrupt beside it."""
+    guest.up()
+    tables = guest.ask('ls /sys/firmware/acpi/tables').split()
+    check('ACPI tables', tables, 'HPET' in tables)
+    sources = '/sys/devices/system/clocksource/clocksource0/'
+    available = guest.ask('cat %savailable_clocksource' % sources).split()
+    check('clock sources', available, 'hpet' in available)
+    current = guest.ask('echo hpet >%scurrent_clocksource; cat %scurrent_clocksource' % (sources, sources))
+    check('the clock source', current, current == 'hpet')
+    first, began = float(guest.ask('cut -d" " -f1 /proc/uptime')), time.monotonic()
+    guest.ask('sleep 3')
+    second, took = float(guest.ask('cut -d" " -f1 /proc/uptime')), time.monotonic() - began
+    check('seconds by the HPET, and by the host', (second - first, took), abs(second - first - took) < 0.3 * SLOW)
+    guest.ask('echo +2 >/sys/class/rtc/rtc0/wakealarm; sleep 4')
+    alarm = guest.ask('cat /sys/class/rtc/rtc0/wakealarm; grep -E "rtc0$" /proc/interrupts')  # the first is empty then
+    check('an alarm that has come', alarm, re.match(r'^ *8: +[1-9]', alarm))
+    log = guest.ask('dmesg | grep -i hpet')
+    check('where it is', log, 'HPET id: 0x8086a201 base: 0xfed00000' in log)
+    guest.type('poweroff -f')
+    guest.end(0)
+
+
 def runs_of(what, build):
+    if what == 'hpet':
+        return [(by_hpet, 'vmlinuz', '--hpet', 'on', '--coalesce', 'mmio2'),
+                (by_hpet, 'vmlinuz', '--hpet', 'on', '--coalesce', 'v1', '--machine', 'q35')]
     if what == 'disk':
         return disk_runs(build)
     if what == 'ovmf':
@@ -243,7 +269,7 @@ def runs_of(what, build):
 
 
 def main():
-    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf', 'disk'):
+    if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf', 'disk', 'hpet'):
         sys.exit(__doc__)
     what, build = sys.argv[1:]
     with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:

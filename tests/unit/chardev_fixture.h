@@ -34,6 +34,8 @@ struct fixture {
     uint8_t input[65536]; /* what on_input() took */
     size_t input_size;
     _Atomic size_t input_room;
+    bool keys;         /* on_key is given */
+    char keys_seen[8]; /* x, h, b as they came */
 };
 
 static inline void on_warning(void *ctx, const char *line)
@@ -52,6 +54,14 @@ static inline size_t on_input(void *ctx, const uint8_t *data, size_t len)
     f->input_size += len;
     f->input_room -= len;
     return len;
+}
+
+static inline void on_key(void *ctx, enum chardev_key key)
+{
+    struct fixture *f = ctx;
+    size_t len = strlen(f->keys_seen);
+    assert_true(len + 1 < sizeof(f->keys_seen));
+    f->keys_seen[len] = key == CHARDEV_KEY_QUIT ? 'x' : key == CHARDEV_KEY_HELP ? 'h' : 'b';
 }
 
 static inline int setup(void **state)
@@ -88,8 +98,12 @@ static inline int teardown(void **state)
 static inline int try_open(struct fixture *f, const char *text, bool input, struct chardev **out)
 {
     struct chardev_spec spec;
-    const struct chardev_config config = {
-        .loop = f->loop, .name = "serial", .on_input = input ? on_input : NULL, .warn = on_warning, .ctx = f};
+    const struct chardev_config config = {.loop = f->loop,
+                                          .name = "serial",
+                                          .on_input = input ? on_input : NULL,
+                                          .on_key = f->keys ? on_key : NULL,
+                                          .warn = on_warning,
+                                          .ctx = f};
     assert_int_equal(chardev_parse(text, &spec, f->error, sizeof(f->error)), 0);
     return chardev_open(&spec, &config, out, f->error, sizeof(f->error));
 }

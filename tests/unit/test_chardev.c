@@ -27,17 +27,18 @@ static void test_parse(void **state)
     } cases[] = {
         {"stdio", 0, CHARDEV_STDIO, NULL},
         {"null", 0, CHARDEV_NULL, NULL},
+        {"pty", 0, CHARDEV_PTY, NULL},
         {"file:a b:c", 0, CHARDEV_FILE, "a b:c"},
         {"unix:/run/x", 0, CHARDEV_UNIX, "/run/x"},
         {exact, 0, CHARDEV_UNIX, exact + 5},
         {longer, -EINVAL, 0, "at most 107 bytes"},
         {"file:", -EINVAL, 0, "'file:' needs a path after the colon"},
         {"unix:", -EINVAL, 0, "'unix:' needs a path after the colon"},
-        {"", -EINVAL, 0, "'' is none of stdio, null, file:PATH and unix:PATH"},
+        {"", -EINVAL, 0, "'' is none of stdio, null, pty, file:PATH and unix:PATH"},
         {"file", -EINVAL, 0, "'file' is none of"},
         {"stdio:", -EINVAL, 0, "'stdio:' is none of"},
         {"Null", -EINVAL, 0, "'Null' is none of"},
-        {"pty", -EINVAL, 0, "'pty' is none of"},
+        {"pty:", -EINVAL, 0, "'pty:' is none of"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct chardev_spec spec = {0};

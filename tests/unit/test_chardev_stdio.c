@@ -212,6 +212,168 @@ static void test_terminal_modes(void **state)
     (void)close(slave);
 }
 
+static void type(struct fixture *f, int master, const char *keys)
+{
+    assert_int_equal(write(master, keys, strlen(keys)), strlen(keys));
+    run_for(f, 5);
+}
+
+static void test_terminal_keys(void **state)
+{
+    struct fixture *f = *state;
+    int master, slave;
+    open_terminal(&master, &slave);
+    struct termios cooked = modes(slave);
+    cooked.c_lflag |= ICANON | ECHO | ISIG | IEXTEN;
+    assert_int_equal(tcsetattr(slave, TCSANOW, &cooked), 0);
+    (void)dup2(slave, STDIN_FILENO);
+    f->keys = true;
+    must_open(f, "stdio", true);
+    assert_int_equal(modes(slave).c_lflag & (ICANON | ECHO | ISIG | IEXTEN), 0);
+    type(f, master, "a\x03\x01");
+    type(f, master,
+         "\x01"
+         "b\x01zx\x01hb\x01?\x01x\x01");
+    type(f, master, "b");
+    assert_string_equal(f->keys_seen, "hhxb");
+    assert_int_equal(f->input_size, 6);
+    assert_memory_equal(f->input,
+                        "a\x03\x01"
+                        "bxb",
+                        6);
+    (void)close(master);
+    (void)close(slave);
+}
+
+/* The receiver takes nothing: keys for us are heard, the first 4096 for the guest are kept, in order. */
+static void test_terminal_keys_of_a_full_receiver(void **state)
+{
+    struct fixture *f = *state;
+    int master, slave;
+    char line[101] = "";
+    open_terminal(&master, &slave);
+    (void)dup2(slave, STDIN_FILENO);
+    f->keys = true;
+    f->input_room = 0;
+    must_open(f, "stdio", true);
+    for (unsigned i = 0; i < 50; i++) {
+        memset(line, 'A' + (int)i, 100);
+        type(f, master, line);
+    }
+    type(f, master, "\x01x");
+    assert_string_equal(f->keys_seen, "x");
+    assert_int_equal(stats(f->chr).keys_dropped, 5000 - 4096);
+    f->input_room = 150;
+    chardev_input_ready(f->chr);
+    RUN_UNTIL(f, f->input_size == 150);
+    type(f, master, "+");
+    f->input_room = sizeof(f->input) - 150;
+    chardev_input_ready(f->chr);
+    RUN_UNTIL(f, f->input_size == 4097);
+    for (unsigned i = 0; i < 4096; i++)
+        assert_int_equal(f->input[i], 'A' + i / 100);
+    assert_int_equal(f->input[4096], '+');
+    assert_int_equal(stats(f->chr).keys_dropped, 5000 - 4096);
+    type(f, master, "last");
+    assert_memory_equal(f->input + 4097, "last", 4);
+    (void)close(master);
+    (void)close(slave);
+}
+
+/* ---- a pty ---- */
+
+static int open_slave(struct fixture *f)
+{
+    assert_memory_equal(f->warning, "serial is at /dev/pts/", 22);
+    int fd = open(f->warning + 13, O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    assert_true(fd >= 0);
+    return fd;
+}
+
+/* `size` bytes of the pattern, from the `at`th on. */
+static void read_pattern(struct fixture *f, int fd, size_t at, size_t size)
+{
+    for (int turn = 0; turn < 10000 && size; turn++) {
+        uint8_t data[4096];
+        ssize_t n;
+        ev_run(f->loop, EVRUN_NOWAIT);
+        while ((n = read(fd, data, size < sizeof(data) ? size : sizeof(data))) > 0) {
+            for (ssize_t i = 0; i < n; i++)
+                assert_int_equal(data[i], pattern(at++));
+            size -= (size_t)n;
+        }
+        (void)poll(NULL, 0, 1);
+    }
+    assert_int_equal(size, 0);
+}
+
+static void test_pty(void **state)
+{
+    struct fixture *f = *state;
+    f->keys = true; /* for terminals of people, not for this one */
+    must_open(f, "pty", true);
+    put_pattern(f->chr, 600000); /* more than a terminal takes */
+    run_for(f, 20);
+    assert_true(stats(f->chr).written < 600000);
+    assert_int_equal(chardev_flush(f->chr, 20), -ETIMEDOUT);
+    int fd = open_slave(f);
+    read_pattern(f, fd, 0, 300000);
+    (void)close(fd); /* the next one goes on where this one stopped */
+    run_for(f, 20);
+    fd = open_slave(f);
+    read_pattern(f, fd, 300000, 300000);
+    assert_int_equal(stats(f->chr).dropped, 0);
+    assert_int_equal(write(fd, "\x01x\x03\r", 4), 4);
+    RUN_UNTIL(f, f->input_size == 4);
+    assert_memory_equal(f->input, "\x01x\x03\r", 4);
+    assert_string_equal(f->keys_seen, "");
+    (void)close(fd);
+    assert_int_equal(close_chardev(f), 0);
+    assert_int_equal(f->warnings, 1);
+}
+
+static void test_pty_without_reader(void **state)
+{
+    struct fixture *f = *state;
+    must_open(f, "pty", false);
+    for (int i = 0; i < 5; i++)
+        put_pattern(f->chr, CHARDEV_BUFFER_MAX / 4);
+    run_for(f, 20);
+    put_pattern(f->chr, CHARDEV_BUFFER_MAX);
+    run_for(f, 20);
+    assert_true(stats(f->chr).dropped > CHARDEV_BUFFER_MAX);
+    assert_true(stats(f->chr).written > 0);
+    int fd = open_slave(f);
+    read_pattern(f, fd, 0, CHARDEV_BUFFER_MAX / 4);
+    (void)close(fd);
+}
+
+/* As if the terminal had been hung up: the last slave goes. */
+static void test_pty_hung_up(void **state)
+{
+    struct fixture *f = *state;
+    must_open(f, "pty", true);
+    int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    for (int round = 0; round < 3; round++) {
+        (void)dup2(null, f->chr->pty_fd);
+        RUN_UNTIL(f, f->chr->pty_fd < 0);
+        put(f->chr, "kept");
+        run_for(f, 5);
+        assert_int_equal(chardev_flush(f->chr, 10), -ENOTCONN);
+        assert_false(ev_is_active(&f->chr->readable));
+        RUN_UNTIL(f, f->chr->pty_fd >= 0);
+        int fd = open_slave(f);
+        char data[8] = "";
+        ssize_t got = 0;
+        RUN_UNTIL(f, got == 4 || (got = read(fd, data, sizeof(data))) == 4);
+        assert_string_equal(data, "kept");
+        assert_int_equal(write(fd, "in", 2), 2);
+        RUN_UNTIL(f, f->input_size == 2u * (unsigned)(round + 1));
+        (void)close(fd);
+    }
+    (void)close(null);
+}
+
 /* The leader of a session whose terminal is `slave`; its child, a job in the background, uses the chardev, and is then
  * brought to the foreground. Returns 0 or the number of the step that went wrong. */
 static int background_session(struct fixture *f, int master, const char *slave_name)
@@ -364,6 +526,11 @@ int main(void)
         TEST(test_stdin_file),
         TEST(test_one_reader_of_stdin),
         TEST(test_terminal_modes),
+        TEST(test_terminal_keys),
+        TEST(test_terminal_keys_of_a_full_receiver),
+        TEST(test_pty),
+        TEST(test_pty_without_reader),
+        TEST(test_pty_hung_up),
         TEST(test_terminal_in_the_background),
         TEST(test_terminal_after_fatal_signals),
     };
