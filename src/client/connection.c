@@ -152,7 +152,6 @@ static int restore(struct ringd_client *client, uint64_t until)
     }
     const int fds[2] = {client->mailbox_fd, client->doorbell};
     message.type = RINGD_MSG_MAILBOX;
-    __atomic_fetch_add(&client->handed, 1, __ATOMIC_SEQ_CST);
     return ask(client, until, &message, sizeof(message), fds, 2, &reply, sizeof(reply), sizeof(reply));
 }
 
