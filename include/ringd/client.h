@@ -97,7 +97,7 @@ int ringd_client_remove(struct ringd_remote *remote);
  * @addr: where the region's first byte is: guest-physical, or a port.
  * ringd_client_unmap - takes the address away, after the zone has gone: what is in the ring is replayed first.
  * Both return 0; -EINVAL: no such region, or it does not fit there; -EEXIST: it overlaps another posted region of the
- * device; -ETIMEDOUT: it may or may not have happened.
+ * device; with both it stays where it was. -ETIMEDOUT: it may or may not have happened.
  */
 int ringd_client_map(struct ringd_remote *remote, unsigned region, uint64_t addr);
 int ringd_client_unmap(struct ringd_remote *remote, unsigned region);
