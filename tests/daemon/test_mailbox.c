@@ -25,6 +25,7 @@ static void stall_client(void);
 #undef __atomic_store_n
 
 #define SLOTS   3u
+#define BACKLOG 16
 #define WAIT_NS 300000u /* shorter than a stall */
 
 static struct fake {
@@ -247,7 +248,7 @@ static int setup_fake(void **unused)
     fake.seed = (unsigned)clock_ns();
     fake.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (bind(fake.listener, (const void *)&address, sizeof(address)) || listen(fake.listener, 16))
+    if (bind(fake.listener, (const void *)&address, sizeof(address)) || listen(fake.listener, BACKLOG))
         return -1;
     return 0;
 }
@@ -433,20 +434,53 @@ static void test_back_without_an_answer(void **unused)
 
 /* ---- a daemon that takes connections and says nothing ---- */
 
-static void test_mute_from_the_start(void **unused)
+/* Whoever connects now waits for it. */
+static void fill_backlog(int fillers[BACKLOG + 1])
 {
-    (void)unused;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    for (unsigned i = 0; i <= BACKLOG; i++) {
+        fillers[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(connect(fillers[i], (const void *)&address, sizeof(address)), 0);
+    }
+}
+
+static void empty_backlog(const int fillers[BACKLOG + 1])
+{
+    for (unsigned i = 0; i <= BACKLOG; i++)
+        close(fillers[i]);
+}
+
+static void mute_from_the_start(bool full)
+{
+    int fillers[BACKLOG + 1];
+    if (full)
+        fill_backlog(fillers);
     struct ringd_client_config config = {.path = path, .wait_ns = 300000000};
     struct ringd_client *client;
     uint64_t start = clock_ns();
     assert_int_equal(ringd_client_create(&config, &client), -ENOTCONN); /* nobody accepts */
     assert_true(clock_ns() - start >= 300000000u && clock_ns() - start < 2000000000u);
+    if (full)
+        empty_backlog(fillers);
+}
+
+static void test_mute_from_the_start(void **unused)
+{
+    (void)unused;
+    mute_from_the_start(false);
+}
+
+static void test_full_from_the_start(void **unused)
+{
+    (void)unused;
+    mute_from_the_start(true);
 }
 
 /* One deadline for a request, though it is asked again of whoever takes the connection. */
-static void test_mute_later(void **unused)
+static void mute_later(bool full)
 {
-    (void)unused;
+    int fillers[BACKLOG + 1];
     struct ringd_client_config config = {.path = path, .wait_ns = 300000000};
     struct ringd_client_device device = {.type = "rtc", .kvm_ring_fd = -1};
     struct ringd_client *client;
@@ -456,7 +490,9 @@ static void test_mute_later(void **unused)
     assert_int_equal(ringd_client_create(&config, &client), 0);
     assert_int_equal(ringd_client_add(client, &device, &remote), 0);
     __atomic_store_n(&fake.mute, true, __ATOMIC_RELEASE);
-    sleep_ms(5);
+    sleep_ms(20);
+    if (full)
+        fill_backlog(fillers);
     uint64_t start = clock_ns();
     assert_int_equal(ringd_client_drain(client), -ETIMEDOUT);
     assert_true(clock_ns() - start >= 300000000u && clock_ns() - start < 2000000000u);
@@ -465,6 +501,8 @@ static void test_mute_later(void **unused)
         assert_int_equal(ringd_client_drain(client), -ETIMEDOUT);
     assert_int_equal(ringd_client_read(remote, 0, 0, 0, 1, &value), -ETIMEDOUT);
     assert_true(clock_ns() - start < 1000000000u); /* at once, but for a tenth of a second to see whether it is back */
+    if (full)
+        empty_backlog(fillers);
     __atomic_store_n(&fake.mute, false, __ATOMIC_RELEASE);
     for (start = clock_ns(); ringd_client_drain(client) && clock_ns() - start < 10000000000u;)
         sleep_ms(5);
@@ -477,6 +515,18 @@ static void test_mute_later(void **unused)
     end_fake();
 }
 
+static void test_mute_later(void **unused)
+{
+    (void)unused;
+    mute_later(false);
+}
+
+static void test_full_later(void **unused)
+{
+    (void)unused;
+    mute_later(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -485,7 +535,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_doubts_of_one, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_back_without_an_answer, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_mute_from_the_start, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_full_from_the_start, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_mute_later, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_full_later, setup_fake, teardown_fake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
