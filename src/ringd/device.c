@@ -480,7 +480,7 @@ static void unmap_locked(struct ringd_dev *dev, unsigned region)
     struct ringd *rd = dev->rd;
     if (!state->mapped)
         return;
-    if (state->zone) {
+    if (dev->ring && state->zone) {
         const struct ringd_region *desc = &dev->ops->regions[region];
         struct zone zone = {.addr = state->addr, .size = desc->size, .pio = desc->space == RINGD_PIO};
         struct backend_zone kernel = kernel_zone(&zone);

@@ -21,7 +21,7 @@
 static __thread unsigned client_seed;
 static void stall_client(void);
 #define __atomic_store_n(where, what, order) (stall_client(), __atomic_store_n(where, what, order))
-#include "client/access.c"
+#include "client/access.c" /* NOLINT(bugprone-suspicious-include): compiled here, with the macro */
 #undef __atomic_store_n
 
 #define SLOTS   3u
