@@ -77,6 +77,8 @@ static void fill_mail(const struct member *member, unsigned slot)
     uint64_t request = mail->request + 1;
     if (!(uint32_t)request)
         request++;
+    __atomic_store_n(&mail->request, 0, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_RELEASE);
     __atomic_store_n(&mail->device, member->remote->id, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->region, PROBE_ANSWER, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->width, 8, __ATOMIC_RELAXED);

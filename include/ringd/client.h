@@ -97,7 +97,7 @@ int ringd_client_remove(struct ringd_remote *remote);
  * @addr: where the region's first byte is: guest-physical, or a port.
  * ringd_client_unmap - takes the address away, after the zone has gone: what is in the ring is replayed first.
  * Both return 0; -EINVAL: no such region, or it does not fit there; -EEXIST: it overlaps another posted region of the
- * device; -ETIMEDOUT: it may or may not have happened.
+ * device; with both it stays where it was. -ETIMEDOUT: it may or may not have happened.
  */
 int ringd_client_map(struct ringd_remote *remote, unsigned region, uint64_t addr);
 int ringd_client_unmap(struct ringd_remote *remote, unsigned region);
@@ -127,9 +127,9 @@ int ringd_client_push(struct ringd_remote *remote, uint64_t addr, uint32_t pio, 
  * @slot: below RINGD_ACCESS_SLOTS; one access at a time for each, so a vCPU's number.
  * @offset, @width: inside the region; 1 to 8 bytes.
  * @value: of a read: ones, as many as are asked for, when it fails.
- * Return 0; -ETIMEDOUT: the daemon is away, and the access is given up. It is not executed later, unless the daemon had
- * begun with it (then it counts in in_doubt), and in no case after a later one of the slot. -EINVAL, -ENODEV: not a
- * region's.
+ * Return 0; -ETIMEDOUT: the daemon is away, and the access is given up. It has not been executed and will not be,
+ * unless the daemon had begun with it (then it counts in in_doubt), and in no case after a later one of the slot.
+ * -EINVAL, -ENODEV: not a region's.
  */
 int ringd_client_read(struct ringd_remote *remote, unsigned slot, unsigned region, uint64_t offset, unsigned width,
                       uint64_t *value);
@@ -182,7 +182,7 @@ struct ringd_client_counts {
     uint64_t outages;          /* times somebody found it away or mute; below `returns` where nobody noticed */
     uint64_t reads_unanswered; /* reads that gave ones because it was away for too long */
     uint64_t writes_dropped;   /* synchronous writes that were given up for that reason */
-    uint64_t in_doubt;         /* of both, those that the daemon may have executed all the same */
+    uint64_t in_doubt;         /* of both, those that the daemon had begun with: it may have executed them */
     uint64_t rings_lost;       /* KVM's rings that a dead daemon took with it, up to 169 writes each */
 };
 

@@ -161,11 +161,11 @@ struct ringd_msg_stats {
 
 /* ---- the mailbox ---- */
 
-#define RINGD_MAIL_NOTHING UINT32_MAX /* the device of a request that has been given up */
-
 /* One request of one vCPU at a time. */
 struct ringd_mail {
-    uint64_t request; /* its number: the one before and 1; stored last, with release order */
+    /* Its number: the one before and 1, the low half never 0; stored last, with release order. 0: none, while the
+     * client fills the slot, or when it has given up. */
+    uint64_t request;
     uint32_t device;
     uint8_t region, width, write, reserved;
     uint64_t offset;
@@ -174,7 +174,8 @@ struct ringd_mail {
     int32_t status;    /* 0, or -errno */
     uint32_t done;     /* the low half of `request` when it has been answered; a futex. Stored with release order */
     uint32_t sleeping; /* the client waits on `done` and wants to be woken */
-    uint32_t reserved2[3];
+    uint32_t begun;    /* the low half of the `request` that the daemon begins with, unless it has been taken back */
+    uint32_t reserved2[2];
 };
 
 /* The file: a memfd of exactly this size, sealed against shrinking and growing, its pages allocated. */

@@ -212,9 +212,9 @@ int ringd_remove(struct ringd_dev *dev);
  * @region: index into the model's table.
  * @addr: where the region's first byte is: guest-physical, or a port.
  * Returns 0; -EINVAL for no such region, or one that would not fit below 65536 (ports) or 2^64; -EEXIST when it
- * overlaps another posted region; -ENOSPC at the kernel's limit of zones; -ENOMEM; or what else KVM said. After an
- * error the region is unmapped. Any thread, not for one region from two threads at a time. Waits for locks, and for
- * other calls of this and ringd_unmap().
+ * overlaps another posted region; -ENOSPC at the kernel's limit of zones; -ENOMEM; or what else KVM said. After
+ * -EINVAL and -EEXIST the region is where it was, after another error it is unmapped. Any thread, not for one region
+ * from two threads at a time. Waits for locks, and for other calls of this and ringd_unmap().
  *
  * ringd_unmap - takes the address away. Drains as ringd_map() does. Returns 0, also when it was not mapped, or -EINVAL
  * for no such region. Threads and locks as ringd_map().

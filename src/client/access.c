@@ -12,21 +12,21 @@
 /* How long a vCPU sleeps before it looks whether the daemon is still there. */
 #define LOOK_NS 10000000
 
-/* Returns whether the daemon has taken what the slot's bit stood for before. */
-static bool post(struct ringd_client *client, unsigned slot, uint64_t request)
+/* What `request` is while the slot asks for nothing. */
+#define NO_REQUEST UINT64_C(0)
+
+static void post(struct ringd_client *client, unsigned slot, uint64_t request)
 {
     struct ringd_mailbox *mailbox = client->mailbox;
-    uint64_t bit = UINT64_C(1) << slot;
     __atomic_store_n(&mailbox->slots[slot].request, request, __ATOMIC_RELEASE);
-    bool taken = !(__atomic_fetch_or(&mailbox->pending, bit, __ATOMIC_SEQ_CST) & bit);
+    __atomic_fetch_or(&mailbox->pending, UINT64_C(1) << slot, __ATOMIC_SEQ_CST);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the daemon's, between `wanted` and `pending` */
     if (__atomic_load_n(&mailbox->wanted, __ATOMIC_RELAXED) &&
         __atomic_exchange_n(&mailbox->wanted, 0, __ATOMIC_RELAXED))
         client_signal(client->doorbell);
-    return taken;
 }
 
-/* Its low half is never zero, as that is what `done` begins with. */
+/* Its low half is never zero: that is no request, and what `done` and `begun` start with. */
 static uint64_t number_after(uint64_t request)
 {
     return (uint32_t)(request + 1) ? request + 1 : request + 2;
@@ -108,27 +108,28 @@ static int wait_for(struct ringd_client *client, struct ringd_mail *mail, uint64
 }
 
 /*
- * The slot's request is replaced by one that asks for nothing, so whoever looks at the slot from now on, a successor
- * too, has nothing to do. If the daemon has taken the request already, it may be at it; but it answers in order, and
- * looks at `request` again before it begins, so nothing of what follows in the slot gets mixed with it or overtaken.
+ * The request is taken back, so whoever looks at the slot from now on, a successor too, has nothing to do. A daemon
+ * that has taken it says so in `begun` and looks at `request` again before it begins: one of us sees the other's word.
+ * The bit tells whether somebody comes by. Returns whether the answer was there all the same.
  */
-static void give_up(struct ringd_client *client, unsigned slot, uint64_t request, uint64_t handed)
+static bool give_up(struct ringd_client *client, unsigned slot, uint64_t request, bool write)
 {
     struct ringd_mail *mail = &client->mailbox->slots[slot];
-    __atomic_store_n(&mail->device, RINGD_MAIL_NOTHING, __ATOMIC_RELAXED);
-    bool taken = post(client, slot, number_after(request));
-    /* Who is given the mailbox looks at all slots, whatever their bits. */
-    if (taken || __atomic_load_n(&client->handed, __ATOMIC_SEQ_CST) != handed)
+    post(client, slot, NO_REQUEST); /* ends with a full fence, which pairs with the daemon's behind `begun` */
+    uint32_t begun = __atomic_load_n(&mail->begun, __ATOMIC_RELAXED);
+    if (is_done(mail, request))
+        return true;
+    if (begun == (uint32_t)request)
         client_count(&client->counts.in_doubt);
-    client_count(mail->write ? &client->counts.writes_dropped : &client->counts.reads_unanswered);
+    client_count(write ? &client->counts.writes_dropped : &client->counts.reads_unanswered);
     client->given_up[slot] = true;
+    return false;
 }
 
-/* Has the daemon answered what asked for nothing? Then it is back. */
+/* Has the bit been taken that was set after giving up? Then the daemon is back. */
 static void look_after(struct ringd_client *client, unsigned slot)
 {
-    const struct ringd_mail *mail = &client->mailbox->slots[slot];
-    if (is_done(mail, mail->request))
+    if (!(__atomic_load_n(&client->mailbox->pending, __ATOMIC_RELAXED) >> slot & 1))
         connection_lives(client);
     client->given_up[slot] = false;
 }
@@ -141,9 +142,9 @@ static int access_by_mail(struct ringd_remote *remote, unsigned slot, const stru
     struct ringd_mail *mail = &client->mailbox->slots[slot];
     if (__builtin_expect(client->given_up[slot], 0))
         look_after(client, slot);
-    uint64_t request = number_after(mail->request); /* our own word: nobody else stores it */
-    uint64_t handed = __atomic_load_n(&client->handed, __ATOMIC_SEQ_CST);
-    /* Who has seen any of these sees that the request before is no more. */
+    uint64_t request = client->numbers[slot] = number_after(client->numbers[slot]);
+    /* Who has seen any of the fields sees that the request before is no more. */
+    __atomic_store_n(&mail->request, NO_REQUEST, __ATOMIC_RELAXED);
     __atomic_thread_fence(__ATOMIC_RELEASE);
     __atomic_store_n(&mail->device, remote->id, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->region, wanted->region, __ATOMIC_RELAXED);
@@ -151,12 +152,10 @@ static int access_by_mail(struct ringd_remote *remote, unsigned slot, const stru
     __atomic_store_n(&mail->write, wanted->write, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->offset, wanted->offset, __ATOMIC_RELAXED);
     __atomic_store_n(&mail->value, wanted->value, __ATOMIC_RELAXED);
-    (void)post(client, slot, request);
+    post(client, slot, request);
     int ret = spin(client, mail, request) ? 0 : wait_for(client, mail, request);
-    if (ret) {
-        give_up(client, slot, request, handed);
+    if (ret && !give_up(client, slot, request, wanted->write))
         return ret;
-    }
     connection_lives(client);
     *value = __atomic_load_n(&mail->result, __ATOMIC_RELAXED);
     ret = __atomic_load_n(&mail->status, __ATOMIC_RELAXED);

@@ -13,10 +13,9 @@
 
 #include "client/internal.h"
 
-#define CONNECT_SECONDS 1
-#define RETRY_NS        5000000    /* between two attempts at a daemon that is away */
-#define ATTEMPT_NS      100000000  /* how long one may take that comes after the deadline */
-#define MUTE_NS         1000000000 /* before the next one, at a daemon that takes connections and says nothing */
+#define RETRY_NS   5000000    /* between two attempts at a daemon that is away */
+#define ATTEMPT_NS 100000000  /* how long one may take that comes after the deadline */
+#define MUTE_NS    1000000000 /* before the next one, at a daemon that takes connections and says nothing */
 
 uint64_t client_after(uint64_t ns)
 {
@@ -77,7 +76,8 @@ static int send_message(int fd, const void *message, size_t size, const int *fds
         c->cmsg_len = CMSG_LEN(fd_count * sizeof(int));
         memcpy(CMSG_DATA(c), fds, fd_count * sizeof(int));
     }
-    return sendmsg(fd, &msg, MSG_NOSIGNAL) == (ssize_t)size ? 0 : -ENOTCONN;
+    /* With one request under way at a time there is room. */
+    return sendmsg(fd, &msg, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)size ? 0 : -ENOTCONN;
 }
 
 /* Until there is something to read, or the moment has come. */
@@ -152,7 +152,6 @@ static int restore(struct ringd_client *client, uint64_t until)
     }
     const int fds[2] = {client->mailbox_fd, client->doorbell};
     message.type = RINGD_MSG_MAILBOX;
-    __atomic_fetch_add(&client->handed, 1, __ATOMIC_SEQ_CST);
     return ask(client, until, &message, sizeof(message), fds, 2, &reply, sizeof(reply), sizeof(reply));
 }
 
@@ -163,20 +162,34 @@ static uint64_t attempt_until(uint64_t deadline)
     return deadline > least ? deadline : least;
 }
 
-static int connect_socket(struct ringd_client *client)
+/* A daemon that hangs has a full backlog: connect() waits for its send timeout then. */
+static int connect_until(int fd, const struct sockaddr_un *address, uint64_t until)
+{
+    for (;;) {
+        uint64_t now = client_now(), left = until > now ? until - now : 0;
+        struct timeval most = {.tv_sec = (time_t)(left / 1000000000u), .tv_usec = (long)(left / 1000u % 1000000u)};
+        if (!most.tv_sec && !most.tv_usec)
+            most.tv_usec = 1; /* zero is for ever */
+        if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most)) < 0)
+            return -errno;
+        if (connect(fd, (const void *)address, sizeof(*address)) == 0)
+            return 0;
+        if (errno != EINTR)
+            return errno == EAGAIN ? -ENOTCONN : -errno;
+    }
+}
+
+static int connect_socket(struct ringd_client *client, uint64_t until)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     memcpy(address.sun_path, client->path, sizeof(client->path));
     int fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (fd < 0)
         return -errno;
-    /* A daemon that hangs has a full backlog, or does not take what is sent. */
-    struct timeval most = {.tv_sec = CONNECT_SECONDS};
-    (void)setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
-    if (connect(fd, (const void *)&address, sizeof(address)) < 0) {
-        int error = errno;
+    int ret = connect_until(fd, &address, until);
+    if (ret) {
         close(fd);
-        return -error;
+        return ret;
     }
     client->socket = fd;
     watch(client, EPOLL_CTL_ADD);
@@ -185,7 +198,7 @@ static int connect_socket(struct ringd_client *client)
 
 static int try_open(struct ringd_client *client, uint64_t until)
 {
-    int ret = connect_socket(client);
+    int ret = connect_socket(client, until);
     if (!ret)
         ret = say_hello(client, until);
     if (!ret)

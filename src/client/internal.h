@@ -44,12 +44,12 @@ struct ringd_client {
     bool restored;       /* this one has. Written under `lock`, read without: atomic, relaxed; a hint there */
     uint64_t next_try;   /* not before this moment is it tried to connect */
     uint64_t away_until; /* the outage's deadline, 0: there is none. Atomic, relaxed: a moment, nothing hangs on it */
-    uint64_t handed;     /* how often a daemon has been given the mailbox. Atomic; before the message is sent */
     struct ringd_client_counts counts; /* each atomic, relaxed */
     struct ringd_remote *remotes[RINGD_MSG_DEVICES];
     int mailbox_fd, doorbell;
     struct ringd_mailbox *mailbox;
-    bool given_up[RINGD_ACCESS_SLOTS]; /* the slot's last request asks for nothing; its user's */
+    uint64_t numbers[RINGD_ACCESS_SLOTS]; /* of the slot's last request; its user's */
+    bool given_up[RINGD_ACCESS_SLOTS];    /* that was taken back, and the bit set anew; its user's */
     int notify_fd, timer_fd, poll_fd;
 };
 

@@ -30,7 +30,8 @@ static void on_doorbell(struct ev_loop *loop, ev_io *io, int events)
 /*
  * A client that has given a request up may be filling the slot anew while we read it. It has taken `request` back
  * before that, so if `request` is still the same behind the fields, they belong to it. If not, the bit of what is to
- * come is yet to be set.
+ * come is yet to be set. `begun` goes before that look: a client that has taken the request back and does not find
+ * itself there knows that we have left it.
  */
 static void answer(struct session *session, unsigned index)
 {
@@ -48,7 +49,9 @@ static void answer(struct session *session, unsigned index)
         .value = load(&mail->value),
     };
     uint32_t id = load(&mail->device);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE); /* pairs with the client's release fence behind its taking back */
+    __atomic_store_n(&mail->begun, (uint32_t)request, __ATOMIC_RELAXED);
+    /* Pairs with the client's fences behind its taking back: release, before the fields; full, before `begun`. */
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
     if (load(&mail->request) != request)
         return;
     struct device *device = device_find(session, id);

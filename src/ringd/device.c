@@ -413,13 +413,14 @@ int ringd_remove(struct ringd_dev *dev)
     return 0;
 }
 
-/* map_lock held. Does a posted region of any device lie over this range? */
-static bool zone_overlaps(const struct ringd *rd, bool pio, uint64_t addr, uint64_t size)
+/* map_lock held. Would this zone lie over one of another region, of any device? */
+static bool zone_overlaps(const struct ringd *rd, const struct zone *wanted)
 {
     for (unsigned i = 0; i < rd->ring_count; i++) {
         for (unsigned j = 0; j < rd->rings[i]->zone_count; j++) {
             const struct zone *zone = &rd->rings[i]->zones[j];
-            if (zone->pio == pio && addr < zone->addr + zone->size && zone->addr < addr + size)
+            if ((zone->dev != wanted->dev || zone->region != wanted->region) && zone->pio == wanted->pio &&
+                wanted->addr < zone->addr + zone->size && zone->addr < wanted->addr + wanted->size)
                 return true;
         }
     }
@@ -479,7 +480,7 @@ static void unmap_locked(struct ringd_dev *dev, unsigned region)
     struct ringd *rd = dev->rd;
     if (!state->mapped)
         return;
-    if (state->zone) {
+    if (dev->ring && state->zone) {
         const struct ringd_region *desc = &dev->ops->regions[region];
         struct zone zone = {.addr = state->addr, .size = desc->size, .pio = desc->space == RINGD_PIO};
         struct backend_zone kernel = kernel_zone(&zone);
@@ -492,12 +493,10 @@ static void unmap_locked(struct ringd_dev *dev, unsigned region)
     state->mapped = false;
 }
 
-/* map_lock held. */
-static int map_zone(struct ringd_dev *dev, unsigned region, uint64_t addr)
+static struct zone zone_at(struct ringd_dev *dev, unsigned region, uint64_t addr)
 {
     const struct ringd_region *desc = &dev->ops->regions[region];
-    struct ringd *rd = dev->rd;
-    struct zone zone = {
+    return (struct zone){
         .addr = addr,
         .size = desc->size,
         .pio = desc->space == RINGD_PIO,
@@ -505,13 +504,17 @@ static int map_zone(struct ringd_dev *dev, unsigned region, uint64_t addr)
         .dev = dev,
         .posted = dev->regions[region].posted,
     };
-    if (zone_overlaps(rd, zone.pio, addr, desc->size))
-        return -EEXIST;
-    int ret = zone_insert(dev->ring, &zone); /* before the kernel's: an entry may arrive at once */
+}
+
+/* map_lock held. */
+static int map_zone(struct ringd_dev *dev, unsigned region, const struct zone *zone)
+{
+    struct ringd *rd = dev->rd;
+    int ret = zone_insert(dev->ring, zone); /* before the kernel's: an entry may arrive at once */
     if (ret)
         return ret;
     set_zone(dev, region, true);
-    struct backend_zone kernel = kernel_zone(&zone);
+    struct backend_zone kernel = kernel_zone(zone);
     ret = rd->backend->zone_add(rd->config.vm_fd, &dev->ring->back, &kernel);
     if (ret) {
         zone_delete(dev->ring, dev, region);
@@ -530,14 +533,16 @@ int ringd_map(struct ringd_dev *dev, unsigned region, uint64_t addr)
         return -EINVAL;
 
     struct ringd *rd = dev->rd;
-    int ret = 0;
+    struct zone zone = zone_at(dev, region, addr);
+    bool posted = dev->ring && (desc->flags & RINGD_POSTED);
     pthread_mutex_lock(&rd->map_lock);
-    unmap_locked(dev, region);
-    if (dev->ring && (desc->flags & RINGD_POSTED))
-        ret = map_zone(dev, region, addr);
+    int ret = posted && zone_overlaps(rd, &zone) ? -EEXIST : 0;
     if (!ret) {
+        unmap_locked(dev, region);
+        if (posted)
+            ret = map_zone(dev, region, &zone);
         dev->regions[region].addr = addr;
-        dev->regions[region].mapped = true;
+        dev->regions[region].mapped = !ret;
     }
     pthread_mutex_unlock(&rd->map_lock);
     return ret;

@@ -381,6 +381,48 @@ static void test_requests_given_up(void **unused)
     close(fd);
 }
 
+/* A request is taken back at some moment: if the daemon does not say that it has begun, it has not, and will not. */
+static void test_requests_not_begun(void **unused)
+{
+    (void)unused;
+    struct parts parts = make_parts("pci-host", 65536);
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    struct ringd_msg_add_reply reply;
+    int fd = greeted(), box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    struct ringd_mailbox *mailbox = mmap(NULL, sizeof(*mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, box[0], 0);
+    assert_int_equal(add(fd, &parts, &reply), 0);
+    assert_int_equal(ask(fd, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    struct ringd_mail *mail = &mailbox->slots[9];
+    mail->width = 4;
+    mail->write = 1;
+    uint64_t one = 1, begun = 0, left = 0, deadline = clock_ns() + 20000000000u;
+    for (uint32_t n = 1; begun < 100 || left < 100; n++) {
+        struct ringd_msg_access access = {.head.type = RINGD_MSG_ACCESS, .width = 4};
+        struct ringd_msg_access_reply value;
+        uint32_t written = 0x80000000u | (n & 0x3fffff) << 2; /* that much of it the register keeps */
+        __atomic_store_n(&mail->request, 0, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_RELEASE);
+        __atomic_store_n(&mail->value, written, __ATOMIC_RELAXED);
+        post(mailbox, 9, n);
+        if (n % 8 == 0)
+            assert_int_equal(write(box[1], &one, sizeof(one)), sizeof(one));
+        for (unsigned i = 0; i < n % 128; i++)
+            __builtin_ia32_pause();
+        __atomic_store_n(&mail->request, 0, __ATOMIC_RELAXED);
+        __atomic_thread_fence(__ATOMIC_SEQ_CST);
+        bool has_begun = __atomic_load_n(&mail->begun, __ATOMIC_RELAXED) == n;
+        assert_int_equal(ask(fd, &access, sizeof(access), NULL, 0, &value, sizeof(value)), 0);
+        assert_true(has_begun || (value.value != written && __atomic_load_n(&mail->done, __ATOMIC_ACQUIRE) != n));
+        *(has_begun ? &begun : &left) += 1;
+        assert_true(clock_ns() < deadline);
+    }
+    munmap(mailbox, sizeof(*mailbox));
+    close_parts(&parts);
+    close(box[0]);
+    close(box[1]);
+    close(fd);
+}
+
 /* However many mailboxes there are, the time of looking at them is one. */
 #define CLIENTS 8u
 #define ROUNDS  40u
@@ -472,6 +514,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_untouched_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_add_replays_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_requests_not_begun, setup, teardown),
         cmocka_unit_test(test_one_spin_for_all),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
     };

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * The client's side of the mailbox, against a daemon that is slow wherever that hurts: it stands still between any two
- * steps of an answer, longer than the client waits, and is replaced in the middle. Whatever happens, an access is
- * executed as it was asked for, once if it was answered, at most once if it was given up, and in its slot's order.
+ * steps of an answer, longer than the client waits, and is replaced in the middle. So does the client, before any of
+ * its stores. Whatever happens, an access is executed as it was asked for, once if it was answered, at most once if it
+ * was given up, never if that was not in doubt, and in its slot's order.
  *
  * The daemon is a thread here, so that ThreadSanitizer sees both sides.
  */
@@ -14,7 +15,17 @@
 #include <sys/mman.h>
 #include <sys/syscall.h>
 
+#include "client/internal.h"
+
+/* The client's code, which stands still here and there in the threads of this file that ask it to. */
+static __thread unsigned client_seed;
+static void stall_client(void);
+#define __atomic_store_n(where, what, order) (stall_client(), __atomic_store_n(where, what, order))
+#include "client/access.c" /* NOLINT(bugprone-suspicious-include): compiled here, with the macro */
+#undef __atomic_store_n
+
 #define SLOTS   3u
+#define BACKLOG 16
 #define WAIT_NS 300000u /* shorter than a stall */
 
 static struct fake {
@@ -22,6 +33,7 @@ static struct fake {
     pthread_t thread;
     bool stop;  /* atomic */
     bool mute;  /* atomic: it stands still; the kernel takes connections for it */
+    bool slow;  /* atomic: it looks at the mailbox each millisecond only */
     bool kills; /* it ends now and then in the middle of an answer */
     uint64_t dies_at;
     unsigned seed;
@@ -29,11 +41,12 @@ static struct fake {
     struct ringd_mailbox *mailbox;
     /* What a state file would hold: it outlives each daemon. Written by its thread, read when that has ended. */
     uint64_t sequences[SLOTS], results[SLOTS];
-    uint64_t executed[SLOTS], last[SLOTS], nothings, again, torn, disordered, ends;
+    uint64_t executed[SLOTS], last[SLOTS], left, again, torn, disordered, ends;
     uint8_t *seen[SLOTS]; /* times that access n was executed */
 } fake;
 
 static uint64_t accesses_wanted;
+static unsigned stalls_one_in = 24; /* places */
 
 static void pause_us(unsigned us)
 {
@@ -41,10 +54,16 @@ static void pause_us(unsigned us)
     nanosleep(&ts, NULL);
 }
 
+static void stall_client(void)
+{
+    if (client_seed && (unsigned)rand_r(&client_seed) % stalls_one_in == 0)
+        pause_us((unsigned)rand_r(&client_seed) % 1000);
+}
+
 /* Now and then, for longer than the client waits. */
 static void stall(void)
 {
-    if (rand_r(&fake.seed) % 24 == 0)
+    if ((unsigned)rand_r(&fake.seed) % stalls_one_in == 0)
         pause_us((unsigned)rand_r(&fake.seed) % 1500);
 }
 
@@ -73,7 +92,7 @@ static bool answer(unsigned slot)
 {
     struct ringd_mail *mail = &fake.mailbox->slots[slot], copy = {0};
     uint64_t request = __atomic_load_n(&mail->request, __ATOMIC_ACQUIRE);
-    if ((uint32_t)request == __atomic_load_n(&mail->done, __ATOMIC_RELAXED))
+    if (!(uint32_t)request || (uint32_t)request == __atomic_load_n(&mail->done, __ATOMIC_RELAXED))
         return true;
     stall();
     copy.device = __atomic_load_n(&mail->device, __ATOMIC_RELAXED);
@@ -84,15 +103,20 @@ static bool answer(unsigned slot)
     copy.offset = __atomic_load_n(&mail->offset, __ATOMIC_RELAXED);
     stall();
     copy.value = __atomic_load_n(&mail->value, __ATOMIC_RELAXED);
-    __atomic_thread_fence(__ATOMIC_ACQUIRE);
-    if (__atomic_load_n(&mail->request, __ATOMIC_RELAXED) != request)
+    stall();
+    __atomic_store_n(&mail->begun, (uint32_t)request, __ATOMIC_RELAXED);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    stall();
+    if (__atomic_load_n(&mail->request, __ATOMIC_RELAXED) != request) {
+        fake.left++;
         return true;
+    }
     stall();
     if (dies())
         return false;
     int status = copy.device == 0 ? 0 : -ENODEV;
     if (status) {
-        fake.nothings++;
+        fake.torn++;
     } else if (fake.sequences[slot] != request) {
         execute(slot, &copy);
         fake.sequences[slot] = request;
@@ -193,6 +217,8 @@ static void *run_fake(void *arg)
             pause_us(500);
             continue;
         }
+        if (__atomic_load_n(&fake.slow, __ATOMIC_RELAXED))
+            pause_us(1000);
         if (poll(&ready, 1, fake.mailbox ? 0 : 1) == 1) {
             if (fake.session >= 0) {
                 fine = serve_message();
@@ -222,7 +248,7 @@ static int setup_fake(void **unused)
     fake.seed = (unsigned)clock_ns();
     fake.listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
-    if (bind(fake.listener, (const void *)&address, sizeof(address)) || listen(fake.listener, 16))
+    if (bind(fake.listener, (const void *)&address, sizeof(address)) || listen(fake.listener, BACKLOG))
         return -1;
     return 0;
 }
@@ -251,13 +277,18 @@ static int teardown_fake(void **unused)
 static struct vcpu {
     struct ringd_remote *remote;
     unsigned slot;
+    unsigned seed;
     uint64_t answered, given_up, odd;
-    uint8_t *done; /* access n was answered */
+    uint8_t *done;    /* access n was answered */
+    uint8_t *doubted; /* something was given up in doubt meanwhile: it, if this is the one vCPU */
 } vcpus[SLOTS];
 
 static void *run_vcpu(void *arg)
 {
     struct vcpu *vcpu = arg;
+    struct ringd_client_counts before, after;
+    client_seed = vcpu->seed;
+    ringd_client_counts(vcpu->remote->client, &before);
     for (uint64_t n = 0; n < accesses_wanted; n++) {
         int ret = ringd_client_write(vcpu->remote, vcpu->slot, (unsigned)(n % 7), n * 3, (unsigned)(n % 8) + 1,
                                      (uint64_t)vcpu->slot << 24 | n);
@@ -265,13 +296,16 @@ static void *run_vcpu(void *arg)
         vcpu->given_up += ret == -ETIMEDOUT;
         vcpu->odd += ret && ret != -ETIMEDOUT;
         vcpu->done[n] = ret == 0;
+        ringd_client_counts(vcpu->remote->client, &after);
+        vcpu->doubted[n] = after.in_doubt != before.in_doubt;
+        before = after;
         if (ret) /* else all that follows is given up before the daemon has moved */
             pause_us(200);
     }
     return NULL;
 }
 
-static void run_stress(bool kills)
+static void run_stress(bool kills, unsigned slots)
 {
     struct ringd_client_config config = {.path = path, .wait_ns = WAIT_NS, .spin_ns = 1};
     struct ringd_client_device device = {.type = "rtc", .kvm_ring_fd = -1};
@@ -293,29 +327,36 @@ static void run_stress(bool kills)
     for (unsigned i = 0; i < 1000 && ret; i++)
         ret = ringd_client_add(client, &device, &remote);
     assert_int_equal(ret, 0);
-    for (unsigned i = 0; i < SLOTS; i++) {
-        vcpus[i] = (struct vcpu){.remote = remote, .slot = i, .done = calloc(accesses_wanted, 1)};
-        assert_non_null(vcpus[i].done);
+    for (unsigned i = 0; i < slots; i++) {
+        vcpus[i] = (struct vcpu){.remote = remote,
+                                 .slot = i,
+                                 .seed = (unsigned)clock_ns() | 1,
+                                 .done = calloc(accesses_wanted, 1),
+                                 .doubted = calloc(accesses_wanted, 1)};
+        assert_true(vcpus[i].done && vcpus[i].doubted);
         assert_int_equal(pthread_create(&threads[i], NULL, run_vcpu, &vcpus[i]), 0);
     }
-    for (unsigned i = 0; i < SLOTS; i++)
+    for (unsigned i = 0; i < slots; i++)
         pthread_join(threads[i], NULL);
     struct ringd_client_counts counts;
     ringd_client_counts(client, &counts);
     ringd_client_destroy(client);
     end_fake();
     uint64_t given_up = 0, late = 0;
-    for (unsigned i = 0; i < SLOTS; i++) {
+    for (unsigned i = 0; i < slots; i++) {
         assert_int_equal(vcpus[i].odd, 0);
         assert_int_equal(vcpus[i].answered + vcpus[i].given_up, accesses_wanted);
         given_up += vcpus[i].given_up;
         for (uint64_t n = 0; n < accesses_wanted; n++) {
             assert_true(!vcpus[i].done[n] || fake.seen[i][n] == 1);
+            assert_true(slots > 1 || vcpus[i].done[n] || vcpus[i].doubted[n] || !fake.seen[i][n]);
             late += !vcpus[i].done[n] && fake.seen[i][n];
         }
         free(vcpus[i].done);
-        free(fake.seen[i]);
+        free(vcpus[i].doubted);
     }
+    for (unsigned i = 0; i < SLOTS; i++)
+        free(fake.seen[i]);
     print_message("%llu given up, of these %llu in doubt and %llu executed; %llu ends of the daemon\n",
                   (unsigned long long)given_up, (unsigned long long)counts.in_doubt, (unsigned long long)late,
                   (unsigned long long)fake.ends);
@@ -325,38 +366,121 @@ static void run_stress(bool kills)
     assert_int_equal(counts.writes_dropped, given_up);
     assert_int_equal(counts.reads_unanswered, 0);
     assert_true(counts.in_doubt >= late && counts.in_doubt <= given_up);
-    assert_true(given_up > 0 && fake.nothings > 0 && late > 0);
+    assert_true(given_up > counts.in_doubt && fake.left > 0 && late > 0);
     assert_true(kills == (counts.returns > 0));
 }
 
 static void test_given_up(void **unused)
 {
     (void)unused;
-    run_stress(false);
+    run_stress(false, SLOTS);
 }
 
 static void test_given_up_while_daemons_die(void **unused)
 {
     (void)unused;
-    run_stress(true);
+    run_stress(true, SLOTS);
+}
+
+/* Which of them are in doubt can be told here. */
+static void test_doubts_of_one(void **unused)
+{
+    (void)unused;
+    stalls_one_in = 8;
+    run_stress(false, 1);
+    stalls_one_in = 24;
+}
+
+/*
+ * What has been given up is not answered; that its bit is taken says that the daemon is there again. The next access
+ * waits for its answer then, of a daemon that never has one at once.
+ */
+static void test_back_without_an_answer(void **unused)
+{
+    (void)unused;
+    struct ringd_client_config config = {.path = path, .wait_ns = 1000000000, .spin_ns = 1};
+    struct ringd_client_device device = {.type = "rtc", .kvm_ring_fd = -1};
+    struct ringd_client *client;
+    struct ringd_remote *remote;
+    accesses_wanted = 3;
+    for (unsigned i = 0; i < SLOTS; i++)
+        assert_non_null(fake.seen[i] = calloc(accesses_wanted, 1));
+    fake.slow = true;
+    start_fake();
+    assert_int_equal(ringd_client_create(&config, &client), 0);
+    assert_int_equal(ringd_client_add(client, &device, &remote), 0);
+    __atomic_store_n(&fake.mute, true, __ATOMIC_RELEASE);
+    sleep_ms(20); /* it may be behind its look at that */
+    assert_int_equal(ringd_client_write(remote, 2, 0, 0, 1, 2u << 24 | 0), -ETIMEDOUT);
+    assert_int_equal(ringd_client_write(remote, 2, 1, 3, 2, 2u << 24 | 1), -ETIMEDOUT); /* at once */
+    __atomic_store_n(&fake.mute, false, __ATOMIC_RELEASE);
+    for (uint64_t end = clock_ns() + 10000000000u; __atomic_load_n(&client->mailbox->pending, __ATOMIC_RELAXED);) {
+        assert_true(clock_ns() < end);
+        sleep_ms(1);
+    }
+    assert_int_equal(ringd_client_write(remote, 2, 2, 6, 3, 2u << 24 | 2), 0);
+    struct ringd_client_counts counts;
+    ringd_client_counts(client, &counts);
+    ringd_client_destroy(client);
+    end_fake();
+    assert_int_equal(counts.outages, 1);
+    assert_int_equal(counts.writes_dropped, 2);
+    assert_int_equal(counts.in_doubt, 0);
+    assert_int_equal(fake.executed[2], 1);
+    assert_int_equal(fake.torn, 0);
+    for (unsigned i = 0; i < SLOTS; i++)
+        free(fake.seen[i]);
 }
 
 /* ---- a daemon that takes connections and says nothing ---- */
 
-static void test_mute_from_the_start(void **unused)
+/* Whoever connects now waits for it. */
+static void fill_backlog(int fillers[BACKLOG + 1])
 {
-    (void)unused;
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s", path);
+    for (unsigned i = 0; i <= BACKLOG; i++) {
+        fillers[i] = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+        assert_int_equal(connect(fillers[i], (const void *)&address, sizeof(address)), 0);
+    }
+}
+
+static void empty_backlog(const int fillers[BACKLOG + 1])
+{
+    for (unsigned i = 0; i <= BACKLOG; i++)
+        close(fillers[i]);
+}
+
+static void mute_from_the_start(bool full)
+{
+    int fillers[BACKLOG + 1];
+    if (full)
+        fill_backlog(fillers);
     struct ringd_client_config config = {.path = path, .wait_ns = 300000000};
     struct ringd_client *client;
     uint64_t start = clock_ns();
     assert_int_equal(ringd_client_create(&config, &client), -ENOTCONN); /* nobody accepts */
     assert_true(clock_ns() - start >= 300000000u && clock_ns() - start < 2000000000u);
+    if (full)
+        empty_backlog(fillers);
+}
+
+static void test_mute_from_the_start(void **unused)
+{
+    (void)unused;
+    mute_from_the_start(false);
+}
+
+static void test_full_from_the_start(void **unused)
+{
+    (void)unused;
+    mute_from_the_start(true);
 }
 
 /* One deadline for a request, though it is asked again of whoever takes the connection. */
-static void test_mute_later(void **unused)
+static void mute_later(bool full)
 {
-    (void)unused;
+    int fillers[BACKLOG + 1];
     struct ringd_client_config config = {.path = path, .wait_ns = 300000000};
     struct ringd_client_device device = {.type = "rtc", .kvm_ring_fd = -1};
     struct ringd_client *client;
@@ -366,7 +490,9 @@ static void test_mute_later(void **unused)
     assert_int_equal(ringd_client_create(&config, &client), 0);
     assert_int_equal(ringd_client_add(client, &device, &remote), 0);
     __atomic_store_n(&fake.mute, true, __ATOMIC_RELEASE);
-    sleep_ms(5);
+    sleep_ms(20);
+    if (full)
+        fill_backlog(fillers);
     uint64_t start = clock_ns();
     assert_int_equal(ringd_client_drain(client), -ETIMEDOUT);
     assert_true(clock_ns() - start >= 300000000u && clock_ns() - start < 2000000000u);
@@ -375,6 +501,8 @@ static void test_mute_later(void **unused)
         assert_int_equal(ringd_client_drain(client), -ETIMEDOUT);
     assert_int_equal(ringd_client_read(remote, 0, 0, 0, 1, &value), -ETIMEDOUT);
     assert_true(clock_ns() - start < 1000000000u); /* at once, but for a tenth of a second to see whether it is back */
+    if (full)
+        empty_backlog(fillers);
     __atomic_store_n(&fake.mute, false, __ATOMIC_RELEASE);
     for (start = clock_ns(); ringd_client_drain(client) && clock_ns() - start < 10000000000u;)
         sleep_ms(5);
@@ -387,13 +515,29 @@ static void test_mute_later(void **unused)
     end_fake();
 }
 
+static void test_mute_later(void **unused)
+{
+    (void)unused;
+    mute_later(false);
+}
+
+static void test_full_later(void **unused)
+{
+    (void)unused;
+    mute_later(true);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_given_up, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_given_up_while_daemons_die, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_doubts_of_one, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_back_without_an_answer, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_mute_from_the_start, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_full_from_the_start, setup_fake, teardown_fake),
         cmocka_unit_test_setup_teardown(test_mute_later, setup_fake, teardown_fake),
+        cmocka_unit_test_setup_teardown(test_full_later, setup_fake, teardown_fake),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

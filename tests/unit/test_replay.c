@@ -431,10 +431,12 @@ static void map_errors(void **state)
         {INDEX, 0xfffc, 0},
         {INDEX, 0xfffd, -EINVAL},
         {INDEX, 0x10000, -EINVAL},
-        {INDEX, PORT + 0x101, -EEXIST},
-        {DATA, PORT + 0x100, 0}, /* not a posted region: no zone */
+        {INDEX, PORT + 0x101, -EEXIST}, /* stays at 0xfffc */
+        {DATA, PORT + 0x100, 0},        /* not a posted region: no zone */
         {RECORDER_REGIONS, 0, -EINVAL},
-        {BELL, BELL_AT, 0},
+        {BELL, BELL_AT + 8, 0},
+        {BELL, BELL_AT, 0}, /* over where it was itself */
+        {BELL, BYTES_AT + 8, -EEXIST},
     };
     for (size_t i = 0; i < COUNT(cases); i++)
         assert_int_equal(ringd_map(pair->dev[0], cases[i].region, cases[i].addr), cases[i].ret);
@@ -442,8 +444,14 @@ static void map_errors(void **state)
     struct ringd_region_stats stats;
     assert_int_equal(ringd_region_stats(pair->dev[0], RECORDER_REGIONS, &stats), -ENOENT);
     push(pair, 1, false, BELL_AT + 0x10000, 9, 4); /* who was there first is still there */
+    push(pair, 0, true, 0xfffc, 8, 1);             /* and so is who could not move */
+    push(pair, 0, false, BELL_AT + 4, 7, 4);
     ringd_drain(pair->rd);
     expect_write(&pair->rec[1], 0, BELL, 0, 4, 9);
+    expect_write(&pair->rec[0], 0, INDEX, 0, 1, 8);
+    expect_write(&pair->rec[0], 1, BELL, 4, 4, 7);
+    assert_int_equal(ringd_region_stats(pair->dev[0], BELL, &stats), 0);
+    assert_true(stats.mapped && stats.zone && stats.addr == BELL_AT);
 }
 
 static void statistics_add_up(void **state)
