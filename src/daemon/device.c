@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/server.h"
@@ -136,6 +137,27 @@ static int charge(struct device *device, const struct ringd_msg_add *add, const 
     return ret;
 }
 
+struct file_id file_id_of(int fd)
+{
+    struct stat st;
+    if (fd < 0 || fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &st) < 0) /* fstat() may take long for other files */
+        return (struct file_id){0};
+    return (struct file_id){.device = st.st_dev, .node = st.st_ino};
+}
+
+/* KVM's ring has no file of its own to be known by: its state's does. */
+static int claim_files(struct device *device, const struct ringd_ring_source *source)
+{
+    const struct file_id files[DEVICE_FILES] = {file_id_of(source->ring_fd), file_id_of(source->state_fd)};
+    for (unsigned i = 0; i < DEVICE_FILES; i++) {
+        int ret = session_claim(device->session, &files[i]);
+        if (ret)
+            return ret;
+    }
+    memcpy(device->files, files, sizeof(files));
+    return 0;
+}
+
 /* The ring's and the state's descriptors become the ringd's, the interrupts' the device's; those are replaced by -1.
  * Nothing is replayed before the regions are where they belong. */
 static int start(struct device *device, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
@@ -152,7 +174,9 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
     unsigned own = sort_fds(add, fds, &source, device->irq_fds);
     for (unsigned i = own; i < fd_count; i++)
         fds[i] = -1;
-    int ret = keep_kvm_ring(device, add, source.ring_fd);
+    int ret = claim_files(device, &source);
+    if (!ret)
+        ret = keep_kvm_ring(device, add, source.ring_fd);
     if (!ret)
         ret = ringd_create(&config, &device->rd);
     if (!ret)

@@ -4,7 +4,6 @@
  * whoever uses it (device_find(), ringd_access()). A client that breaks its rules gets odd answers, and only it.
  */
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -14,6 +13,7 @@
 #include "ringd/source.h"
 
 #define MAILBOX_FDS 2u /* memory and doorbell */
+#define WAKE_MOST   1u /* a slot has one who waits; more would be work that a client puts on us */
 
 #define load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 
@@ -60,7 +60,7 @@ static void answer(struct session *session, unsigned index)
     __atomic_store_n(&mail->done, (uint32_t)request, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the client's, between `sleeping` and `done` */
     if (load(&mail->sleeping))
-        syscall(SYS_futex, &mail->done, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        syscall(SYS_futex, &mail->done, FUTEX_WAKE, WAKE_MOST, NULL, NULL, 0);
 }
 
 bool mailbox_has_mail(const struct mailbox *mailbox)
@@ -105,7 +105,10 @@ int mailbox_open(struct session *session, int memfd, int doorbell)
     if (source_check_memfd(memfd, sizeof(struct ringd_mailbox), sizeof(struct ringd_mailbox), NULL) ||
         source_check_eventfd(doorbell))
         return -EINVAL;
-    int ret = session_charge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
+    const struct file_id file = file_id_of(memfd);
+    int ret = session_claim(session, &file);
+    if (!ret)
+        ret = session_charge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
     if (ret)
         return ret;
     void *map = mmap(NULL, sizeof(struct ringd_mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
@@ -114,7 +117,7 @@ int mailbox_open(struct session *session, int memfd, int doorbell)
         session_discharge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
         return ret;
     }
-    *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell};
+    *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell, .file = file};
     ev_io_init(&mailbox->io, on_doorbell, doorbell, EV_READ);
     mailbox->io.data = session;
     ev_io_start(session->server->loop, &mailbox->io);

@@ -3,8 +3,10 @@
  * and devices that cannot be added. Beside it a good client that must not notice. */
 #include "raw.h"
 
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define SEALED         (F_SEAL_SHRINK | F_SEAL_GROW)
 #define LINGER_SECONDS 20
@@ -326,6 +328,63 @@ static void test_failed_add_replays_nothing(void **unused)
     close(fd);
 }
 
+/* ---- one file, two connections ---- */
+
+/* Refused while the other one is there. When that has ended, what it had is finished first, though the daemon cannot
+ * hear it. */
+static void test_file_in_use(void **unused)
+{
+    (void)unused;
+    struct parts parts = make_parts("debug-console", 65536);
+    struct ringd_ring_page *ring = mmap(NULL, RINGD_RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, parts.fds[0], 0);
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    struct ringd_msg_add_reply reply;
+    struct ringd_msg_device stats = {.head.type = RINGD_MSG_STATS};
+    struct ringd_msg_stats figures;
+    int peer, old = greeted(), new = greeted(), state = parts.fds[2], slow = lingering(&peer);
+    int box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    parts.add.regions[0] = (struct ringd_msg_region){.addr = 0x402, .mapped = 1};
+    assert_int_equal(add(old, &parts, &reply), 0);
+    assert_int_equal(ask(old, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    assert_int_equal(add(new, &parts, &reply), -EBUSY);
+    parts.fds[2] = memory_file(65536, SEALED); /* the ring alone is enough */
+    assert_int_equal(add(new, &parts, &reply), -EBUSY);
+    close(parts.fds[2]);
+    parts.fds[2] = state;
+    assert_int_equal(ask(new, &message, sizeof(message), box, 2, &answered, sizeof(answered)), -EBUSY);
+    parts.add.device = 1;
+    assert_int_equal(add(old, &parts, &reply), -EBUSY);
+
+    int fds[] = {slow, box[1]};
+    kill(daemon_pid, SIGSTOP);
+    send_raw(old, &message, sizeof(message), fds, 2);
+    close(slow);
+    kill(daemon_pid, SIGCONT);
+    assert_true(answer(old, &answered, sizeof(answered)) > 0);
+    push(ring, 3);
+    close(old);
+    assert_int_equal(add(new, &parts, &reply), 0);
+    assert_int_equal(reply.resumed, 1);
+    assert_int_equal(ring->first, 3);
+    assert_int_equal(ask(new, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    push(ring, 2);
+    assert_int_equal(ask_device(new, RINGD_MSG_DRAIN, 1), 0);
+    close(peer);
+    sleep_ms(50);
+    push(ring, 1);
+    assert_int_equal(ask_device(new, RINGD_MSG_DRAIN, 1), 0);
+    assert_int_equal(ring->first, 6);
+    stats.device = 1;
+    assert_int_equal(ask(new, &stats, sizeof(stats), NULL, 0, &figures, sizeof(figures)), 0);
+    assert_int_equal(figures.counter[0].value, 6);
+    munmap(ring, RINGD_RING_BYTES);
+    close_parts(&parts);
+    close(box[0]);
+    close(box[1]);
+    close(new);
+    good_goes_on();
+}
+
 /* ---- the mailbox ---- */
 
 #define PCI_GOOD    0x80000000u
@@ -376,6 +435,38 @@ static void test_requests_given_up(void **unused)
     }
     munmap(mailbox, sizeof(*mailbox));
     close_parts(&parts);
+    close(box[0]);
+    close(box[1]);
+    close(fd);
+}
+
+/* Many who sleep where one does: that many are not the daemon's to wake. */
+static void test_one_is_woken(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    const struct timespec most = {.tv_nsec = 500000000};
+    int fd = greeted(), box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    struct ringd_mailbox *mailbox = mmap(NULL, sizeof(*mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, box[0], 0);
+    pid_t sleepers[4];
+    uint64_t one = 1;
+    int woken = 0, status;
+    assert_int_equal(ask(fd, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    mailbox->slots[5].sleeping = 1;
+    for (unsigned i = 0; i < 4; i++) {
+        sleepers[i] = fork();
+        if (sleepers[i] == 0)
+            _exit(syscall(SYS_futex, &mailbox->slots[5].done, FUTEX_WAIT, 0, &most, NULL, 0) == 0);
+    }
+    sleep_ms(100);
+    post(mailbox, 5, 1);
+    assert_int_equal(write(box[1], &one, sizeof(one)), sizeof(one));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(waitpid(sleepers[i], &status, 0), sleepers[i]);
+        woken += WEXITSTATUS(status);
+    }
+    assert_int_equal(woken, 1);
+    munmap(mailbox, sizeof(*mailbox));
     close(box[0]);
     close(box[1]);
     close(fd);
@@ -471,7 +562,9 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_untouched_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_add_replays_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_given_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_is_woken, setup, teardown),
         cmocka_unit_test(test_one_spin_for_all),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
     };
