@@ -55,6 +55,7 @@ void session_flush(struct session *session)
         return;
     memcpy(session->closing.fds, session->foreign, session->foreign_count * sizeof(session->foreign[0]));
     session->closing.count = session->foreign_count;
+    session->closing.refused = session->refused;
     session->foreign_count = 0;
     session->closing_now = true;
     if (!session->gone)

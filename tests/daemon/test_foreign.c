@@ -89,6 +89,41 @@ static void test_lingering(void **unused)
     back_to(before);
 }
 
+/* Whoever sends such a thing is alone with it: another's that is closed in no time is. */
+static void test_lingering_and_others(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, reply;
+    int peers[3], pipes[2], bad[3], event = eventfd(0, EFD_CLOEXEC);
+    for (unsigned i = 0; i < 3; i++) {
+        int fds[] = {lingering(&peers[i]), event};
+        bad[i] = greeted();
+        kill(daemon_pid, SIGSTOP);
+        send_raw(bad[i], &message, sizeof(message), fds, 2);
+        close(fds[0]);
+        kill(daemon_pid, SIGCONT);
+        assert_true(answer(bad[i], &reply, sizeof(reply)) > 0);
+    }
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    int fds[] = {pipes[0], event}, fd = greeted();
+    for (unsigned i = 0; i < 3; i++) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        send_raw(fd, &message, sizeof(message), fds, 2);
+        assert_int_equal(poll(&ready, 1, 2000), 1);
+        assert_true(answer(fd, &reply, sizeof(reply)) > 0);
+        assert_int_equal(reply.status, -EINVAL);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        close(peers[i]);
+        close(bad[i]);
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    close(event);
+    close(fd);
+    good_goes_on();
+}
+
 /* In a message with more descriptors than there may be, and in one that is not read any more. */
 static void test_lingering_unread(void **unused)
 {
@@ -557,6 +592,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lingering, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lingering_and_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lingering_unread, setup, teardown),
         cmocka_unit_test(test_lingering_and_places),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
