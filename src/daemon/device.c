@@ -56,6 +56,29 @@ static const struct hosted_type *offered_type(const struct session *session, con
     return type;
 }
 
+static bool overlap(const struct ringd_device_ops *ops, const struct ringd_msg_add *add, unsigned a, unsigned b)
+{
+    uint64_t first = add->regions[a].addr, second = add->regions[b].addr;
+    return add->regions[a].mapped && add->regions[b].mapped && ops->regions[a].space == ops->regions[b].space &&
+           ops->regions[a].flags & ops->regions[b].flags & RINGD_POSTED && first < second + ops->regions[b].size &&
+           second < first + ops->regions[a].size;
+}
+
+/* As ringd_map() would, but before anything has been committed. */
+static int check_regions(const struct ringd_device_ops *ops, const struct ringd_msg_add *add)
+{
+    for (unsigned i = 0; i < ops->region_count; i++) {
+        uint64_t limit = ops->regions[i].space == RINGD_PIO ? UINT64_C(1) << 16 : UINT64_MAX;
+        if (add->regions[i].mapped &&
+            (add->regions[i].addr >= limit || ops->regions[i].size > limit - add->regions[i].addr))
+            return -EINVAL;
+        for (unsigned before = 0; before < i; before++)
+            if (add->flags & (RINGD_ADD_RING_MEMFD | RINGD_ADD_RING_KVM) && overlap(ops, add, i, before))
+                return -EEXIST;
+    }
+    return 0;
+}
+
 static int check_add(const struct session *session, const struct ringd_msg_add *add, unsigned fd_count,
                      const struct hosted_type **type)
 {
@@ -73,7 +96,7 @@ static int check_add(const struct session *session, const struct ringd_msg_add *
     for (unsigned i = (*type)->ops->region_count; i < RINGD_MSG_REGIONS; i++)
         if (add->regions[i].mapped)
             return -EINVAL;
-    return 0;
+    return check_regions((*type)->ops, add);
 }
 
 static int map_regions(struct device *device, const struct ringd_msg_add *add)
@@ -91,6 +114,17 @@ static uint32_t state_bytes(struct device *device)
     uint8_t state[RINGD_MSG_STATE_BYTES];
     int bytes = ringd_save(device->dev, state, sizeof(state));
     return bytes < 0 ? 0 : (uint32_t)bytes;
+}
+
+/* The same when the file is too small: only a model knows, so there is one for a moment. */
+static uint32_t state_bytes_wanted(struct device *device, const struct hosted_type *type,
+                                   const struct ringd_msg_add *add)
+{
+    const struct ringd_ring_source none = {.ring_fd = -1, .event_fd = -1, .state_fd = -1, .notify_fd = -1};
+    if (hosted_prepare(&device->hosted, type, add->config, add->config_bytes) ||
+        ringd_add_on_ring(device->rd, &device->hosted.ops, &device->hosted, NULL, &none, &device->dev))
+        return 0;
+    return state_bytes(device);
 }
 
 /* The message's descriptors in their order; their number has been checked. Returns how many go before the interrupts'.
@@ -185,18 +219,16 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
         return ret;
     for (unsigned i = 0; i < own; i++)
         fds[i] = -1;
-    reply->resumed = ringd_took_over(device->dev);
-    ret = map_regions(device, add);
+    int fd = ringd_poll_fd(device->rd);
+    ret = fd < 0 ? fd : map_regions(device, add);
     if (ret) { /* without its regions each entry would belong nowhere */
         dev_abandon(device->dev);
         return ret;
     }
+    reply->resumed = ringd_took_over(device->dev);
     if (add->flags & RINGD_ADD_PAUSED || device->session->paused)
         ringd_pause(device->rd);
     reply->state_bytes = state_bytes(device);
-    int fd = ringd_poll_fd(device->rd);
-    if (fd < 0)
-        return fd;
     ev_io_init(&device->io, on_device, fd, EV_READ);
     device->io.data = device;
     ev_io_start(server->loop, &device->io);
@@ -223,6 +255,8 @@ int device_add(struct session *session, const struct ringd_msg_add *add, int *fd
         ret = charge(device, add, fds, fd_count);
     if (!ret)
         ret = start(device, add, fds, fd_count, reply);
+    if (ret == -ENOSPC)
+        reply->state_bytes = state_bytes_wanted(device, type, add);
     reply->regions = type->ops->region_count;
     for (unsigned i = 0; i < type->ops->region_count; i++)
         if (type->ops->regions[i].flags & RINGD_POSTED)

@@ -363,6 +363,39 @@ static void test_failed_add_replays_nothing(void **unused)
     close(fd);
 }
 
+/* The file is as it was, and the reply says how large it has to be. */
+static void test_failed_add_commits_nothing(void **unused)
+{
+    (void)unused;
+    struct parts parts = make_parts("rtc", 65536), small = make_parts("rtc", 12288), none = {0};
+    struct ringd_state_page *state = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, parts.fds[2], 0);
+    struct ringd_msg_add_reply reply;
+    int fd = greeted();
+    static const uint64_t wrong[] = {0x10000, UINT64_MAX};
+    for (unsigned i = 0; i < 4; i++) {
+        parts.add.regions[i / 2] = (struct ringd_msg_region){.addr = wrong[i % 2], .mapped = 1};
+        assert_int_equal(add(fd, &parts, &reply), -EINVAL);
+        assert_int_equal(state->current, 0);
+        parts.add.regions[i / 2] = none.add.regions[0];
+    }
+    static const char *const types[] = {"rtc", "pci-host", "debug-console"};
+    for (unsigned i = 0; i < 3; i++) {
+        strcpy(small.add.type, types[i]);
+        assert_int_equal(add(fd, &small, &reply), -ENOSPC);
+        uint32_t bytes = reply.state_bytes;
+        assert_int_not_equal(bytes, 0);
+        struct parts fits = make_parts(types[i], ringd_state_file_bytes(bytes));
+        assert_int_equal(add(fd, &fits, &reply), 0);
+        assert_int_equal(reply.state_bytes, bytes);
+        assert_int_equal(ask_device(fd, RINGD_MSG_REMOVE, 0), 0);
+        close_parts(&fits);
+    }
+    munmap(state, 65536);
+    close_parts(&parts);
+    close_parts(&small);
+    close(fd);
+}
+
 /* ---- one file, two connections ---- */
 
 /* Refused while the other one is there. When that has ended, what it had is finished first, though the daemon cannot
@@ -598,6 +631,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_untouched_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_add_replays_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failed_add_commits_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_is_woken, setup, teardown),

@@ -106,6 +106,11 @@ static size_t message(struct input *in, const struct client *client, uint8_t *by
     struct ringd_msg *head = (void *)bytes;
     head->type = type;
     take(in, head + 1, sizes[type] - sizeof(*head));
+    struct ringd_msg_device *device = (void *)bytes; /* reserved fields that are set end it: not too often */
+    if (sizes[type] == sizeof(*device) && device->reserved != UINT32_MAX)
+        device->reserved = 0;
+    if (type == RINGD_MSG_UNMAP)
+        ((struct ringd_msg_map *)(void *)bytes)->addr = 0;
     if (type == RINGD_MSG_LOAD)
         ((struct ringd_msg_state *)(void *)bytes)->bytes = 700 - offsetof(struct ringd_msg_state, state);
     if (type == RINGD_MSG_MAILBOX) {
