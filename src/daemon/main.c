@@ -227,6 +227,12 @@ static int passed_socket(void)
               stderr);
         exit(EXIT_FAILED);
     }
+    int flags = fcntl(FIRST_PASSED_FD, F_GETFL);
+    if (flags < 0 || fcntl(FIRST_PASSED_FD, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC) < 0) {
+        fprintf(stderr, "ringd: the socket that was passed cannot be made non-blocking: %s\n", strerror(errno));
+        exit(EXIT_FAILED);
+    }
     return FIRST_PASSED_FD;
 }
 
