@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <linux/futex.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -17,14 +18,50 @@
 
 #define load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 
-static void on_doorbell(struct ev_loop *loop, ev_io *io, int events)
+#define RUNG_MOST 64 /* at a time; the set stays readable for the others */
+
+/*
+ * An epoll set of our own: a doorbell lives on with the client when we close it, and an entry that its owner cannot
+ * take out any more, as its number is gone, is reported until the set is made anew. libev takes entries out behind
+ * close().
+ */
+static void on_doorbells(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     (void)events;
-    struct session *session = io->data;
-    source_silence(session->mailbox.doorbell);
-    mailbox_wake(&session->mailbox);
-    turn_join(session);
+    struct server *server = io->data;
+    struct epoll_event rung[RUNG_MOST];
+    int count = epoll_wait(server->doorbells, rung, RUNG_MOST, 0);
+    for (int i = 0; i < count; i++) {
+        struct session *session = rung[i].data.ptr;
+        source_silence(session->mailbox.doorbell);
+        mailbox_wake(&session->mailbox);
+        turn_join(session);
+    }
+}
+
+int doorbells_open(struct server *server)
+{
+    server->doorbells = epoll_create1(EPOLL_CLOEXEC);
+    if (server->doorbells < 0)
+        return -errno;
+    ev_io_init(&server->rung, on_doorbells, server->doorbells, EV_READ);
+    server->rung.data = server;
+    ev_io_start(server->loop, &server->rung);
+    return 0;
+}
+
+void doorbells_close(struct server *server)
+{
+    ev_io_stop(server->loop, &server->rung);
+    close(server->doorbells);
+}
+
+/* 0 or -errno, as epoll_ctl(2). */
+static int watch_doorbell(struct session *session, int doorbell)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = session};
+    return epoll_ctl(session->server->doorbells, EPOLL_CTL_ADD, doorbell, &event) < 0 ? -errno : 0;
 }
 
 /*
@@ -112,15 +149,14 @@ int mailbox_open(struct session *session, int memfd, int doorbell)
     if (ret)
         return ret;
     void *map = mmap(NULL, sizeof(struct ringd_mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-    if (map == MAP_FAILED) {
-        ret = -errno;
+    ret = map == MAP_FAILED ? -errno : watch_doorbell(session, doorbell);
+    if (ret) {
+        if (map != MAP_FAILED)
+            munmap(map, sizeof(struct ringd_mailbox));
         session_discharge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
         return ret;
     }
     *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell, .file = file};
-    ev_io_init(&mailbox->io, on_doorbell, doorbell, EV_READ);
-    mailbox->io.data = session;
-    ev_io_start(session->server->loop, &mailbox->io);
     mailbox->taken = UINT64_MAX; /* a predecessor may have taken bits whose requests it did not come to */
     mailbox_wake(mailbox);
     turn_join(session);
@@ -133,7 +169,7 @@ void mailbox_close(struct session *session)
     struct mailbox *mailbox = &session->mailbox;
     if (!mailbox->page)
         return;
-    ev_io_stop(session->server->loop, &mailbox->io);
+    (void)epoll_ctl(session->server->doorbells, EPOLL_CTL_DEL, mailbox->doorbell, NULL);
     munmap(mailbox->page, sizeof(struct ringd_mailbox));
     close(mailbox->memfd);
     close(mailbox->doorbell);

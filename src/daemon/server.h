@@ -60,7 +60,6 @@ struct mailbox {
     bool awake;     /* looked at by turns; else the client has to ring */
     uint64_t taken; /* bits of `pending` that are ours now */
     unsigned last;  /* the slot that was answered last */
-    ev_io io;
 };
 
 struct server {
@@ -71,6 +70,8 @@ struct server {
     ev_timer accept_again; /* when there are descriptors again, perhaps */
     struct closer *closer; /* NULL: what clients sent is closed at once; for tests of the messages alone */
     ev_io closed;
+    int doorbells; /* an epoll set of all mailboxes' */
+    ev_io rung;
     bool stop;
     struct session *sessions; /* a list of those that are connected */
     unsigned session_count;   /* with those that have gone and whose descriptors are still being closed */
@@ -160,6 +161,9 @@ int session_charge(struct session *session, size_t bytes, unsigned fds);
 void session_discharge(struct session *session, size_t bytes, unsigned fds);
 
 /* mailbox.c */
+/* The set of doorbells, before the first mailbox and after the last. 0 or -errno. */
+int doorbells_open(struct server *server);
+void doorbells_close(struct server *server);
 int mailbox_open(struct session *session, int memfd, int doorbell);
 void mailbox_close(struct session *session);
 /* Is there a request? Looks at the mailbox only while it is awake. */

@@ -540,6 +540,45 @@ static void test_one_is_woken(void **unused)
     close(fd);
 }
 
+/* What the daemon's epoll sets watch. */
+static unsigned watched(void)
+{
+    unsigned count = 0;
+    char name[64], line[128];
+    for (unsigned fd = 0; fd < 512; fd++) {
+        snprintf(name, sizeof(name), "/proc/%d/fdinfo/%u", (int)daemon_pid, fd);
+        FILE *file = fopen(name, "r");
+        while (file && fgets(line, sizeof(line), file))
+            count += strncmp(line, "tfd:", 4) == 0;
+        if (file)
+            fclose(file);
+    }
+    return count;
+}
+
+/* A doorbell that outlives its connection is not watched any more, and may be rung. */
+static void test_doorbell_outlives(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    int box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    uint64_t one = 1;
+    good_goes_on();
+    unsigned fds = fds_of_daemon(), before = watched();
+    assert_true(before > 0);
+    for (unsigned i = 0; i < 10; i++) {
+        int fd = greeted();
+        assert_int_equal(ask(fd, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+        close(fd);
+        back_to(fds);
+        assert_int_equal(watched(), before);
+        assert_int_equal(write(box[1], &one, sizeof(one)), sizeof(one));
+        good_goes_on();
+    }
+    close(box[0]);
+    close(box[1]);
+}
+
 /* However many mailboxes there are, the time of looking at them is one. */
 #define CLIENTS 8u
 #define ROUNDS  40u
@@ -635,6 +674,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_file_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_one_is_woken, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_doorbell_outlives, setup, teardown),
         cmocka_unit_test(test_one_spin_for_all),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
     };

@@ -161,6 +161,9 @@ class Service(unittest.TestCase):
         pid = self.activate(socket.SOCK_SEQPACKET)
         client = connect(self.path)
         self.assertEqual(hello(client), (1, 0))
+        with open(f"/proc/{pid}/fdinfo/3", encoding="ascii") as file:
+            flags = int(re.search(r"flags:\s+(\d+)", file.read())[1], 8)
+        self.assertEqual(flags & (os.O_NONBLOCK | os.O_CLOEXEC), os.O_NONBLOCK | os.O_CLOEXEC)
         os.kill(pid, signal.SIGTERM)
         self.assertEqual(self.end_of(pid), (0, ""))
         self.assertTrue(os.path.exists(self.path))  # the supervisor's

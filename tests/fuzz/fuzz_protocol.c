@@ -180,11 +180,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     require(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
     server.loop = ev_loop_new(EVFLAG_NOENV);
-    require(server.loop && session_create(&server, pair[0], 1) == 0);
+    require(server.loop && doorbells_open(&server) == 0 && session_create(&server, pair[0], 1) == 0);
     server.sessions->greeted = true;
     live(&in, server.sessions, &client);
     require(server.session_count == 1);
     session_destroy(server.sessions);
+    doorbells_close(&server);
     ev_loop_destroy(server.loop);
     close(pair[1]);
     require(open_fds() == before); /* whatever came, nothing of it is left */
