@@ -19,24 +19,34 @@
 #define HARMLESS_BYTES (4u * 1024u * 1024u)
 #define BLOCK_BYTES    512 /* st_blocks, stat(2) */
 
+/* Enough for three system calls: they handle no signal. */
+#define STACK_BYTES (64u * 1024u)
+
+/* Batches that wait for a thread, and those who take them. */
+struct lane {
+    struct closer *closer;         /* constant */
+    pthread_cond_t cond;           /* there is something to do */
+    struct closing *first, **last; /* under the closer's lock: to be closed */
+};
+
 struct closer {
-    int fd; /* constant: an eventfd, written by the thread, read by the loop */
+    int fd; /* constant: an eventfd, written by the threads, read by the loop */
     pthread_mutex_t lock;
-    pthread_cond_t cond;           /* there is something to do, or the thread is ready */
-    struct closing *first, **last; /* under `lock`: to be closed */
-    struct closing *done;          /* under `lock`: closed */
-    bool ready;                    /* under `lock`: the thread makes no more calls than close, futex and write */
+    pthread_cond_t started;
+    struct lane clients, refused;
+    struct closing *done; /* under `lock`: closed */
+    unsigned ready;       /* under `lock`: threads that make no more calls than close, futex and write */
 };
 
 /* The lock is held. */
-static struct closing *take_first(struct closer *closer)
+static struct closing *take_first(struct lane *lane)
 {
-    while (!closer->first)
-        pthread_cond_wait(&closer->cond, &closer->lock);
-    struct closing *batch = closer->first;
-    closer->first = batch->next;
-    if (!closer->first)
-        closer->last = &closer->first;
+    while (!lane->first)
+        pthread_cond_wait(&lane->cond, &lane->closer->lock);
+    struct closing *batch = lane->first;
+    lane->first = batch->next;
+    if (!lane->first)
+        lane->last = &lane->first;
     return batch;
 }
 
@@ -53,14 +63,15 @@ static void close_quietly(int fd)
 /* Allocates nothing: an arena of its own would need mprotect(), which the filter has not. */
 static void *close_for_ever(void *arg)
 {
-    struct closer *closer = arg;
+    struct lane *lane = arg;
+    struct closer *closer = lane->closer;
     uint64_t one = 1;
     prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); /* a build without the filter does not hand it on */
     pthread_mutex_lock(&closer->lock);
-    closer->ready = true;
-    pthread_cond_broadcast(&closer->cond);
+    closer->ready++;
+    pthread_cond_signal(&closer->started);
     for (;;) {
-        struct closing *batch = take_first(closer);
+        struct closing *batch = take_first(lane);
         pthread_mutex_unlock(&closer->lock);
         for (unsigned i = 0; i < batch->count; i++)
             close_quietly(batch->fds[i]);
@@ -74,42 +85,57 @@ static void *close_for_ever(void *arg)
 }
 
 /* Signals are the loop's: the one that ends a wait of its own must not land here. */
-static int start_thread(struct closer *closer)
+static int start_threads(struct closer *closer, unsigned clients)
 {
-    pthread_t thread;
+    pthread_attr_t attr;
     sigset_t all, before;
+    int error = pthread_attr_init(&attr);
+    if (!error)
+        error = pthread_attr_setstacksize(&attr, STACK_BYTES);
+    if (!error)
+        error = pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    int error = pthread_create(&thread, NULL, close_for_ever, closer);
+    for (unsigned i = 0; !error && i <= clients; i++) {
+        pthread_t thread;
+        error = pthread_create(&thread, &attr, close_for_ever, i < clients ? &closer->clients : &closer->refused);
+    }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     if (error)
         return -error;
-    pthread_detach(thread);
+    pthread_attr_destroy(&attr);
     pthread_mutex_lock(&closer->lock);
-    while (!closer->ready)
-        pthread_cond_wait(&closer->cond, &closer->lock);
+    while (closer->ready <= clients)
+        pthread_cond_wait(&closer->started, &closer->lock);
     pthread_mutex_unlock(&closer->lock);
     return 0;
 }
 
-int closer_start(struct closer **out)
+static void lane_init(struct lane *lane, struct closer *closer)
+{
+    lane->closer = closer;
+    lane->last = &lane->first;
+    pthread_cond_init(&lane->cond, NULL);
+}
+
+/* What has been started stays, even if not all could be: the caller ends then. */
+int closer_start(unsigned clients, struct closer **out)
 {
     struct closer *closer = calloc(1, sizeof(*closer));
     if (!closer)
         return -ENOMEM;
-    closer->last = &closer->first;
     pthread_mutex_init(&closer->lock, NULL);
-    pthread_cond_init(&closer->cond, NULL);
+    pthread_cond_init(&closer->started, NULL);
+    lane_init(&closer->clients, closer);
+    lane_init(&closer->refused, closer);
     closer->fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    int ret = closer->fd < 0 ? -errno : start_thread(closer);
-    if (ret) {
-        if (closer->fd >= 0)
-            close(closer->fd);
+    if (closer->fd < 0) {
+        int error = errno;
         free(closer);
-        return ret;
+        return -error;
     }
     *out = closer;
-    return 0;
+    return start_threads(closer, clients);
 }
 
 int closer_fd(const struct closer *closer)
@@ -119,11 +145,12 @@ int closer_fd(const struct closer *closer)
 
 void closer_submit(struct closer *closer, struct closing *batch)
 {
+    struct lane *lane = batch->refused ? &closer->refused : &closer->clients;
     batch->next = NULL;
     pthread_mutex_lock(&closer->lock);
-    *closer->last = batch;
-    closer->last = &batch->next;
-    pthread_cond_broadcast(&closer->cond);
+    *lane->last = batch;
+    lane->last = &batch->next;
+    pthread_cond_signal(&lane->cond);
     pthread_mutex_unlock(&closer->lock);
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * A thread that closes what clients have sent. The end of a descriptor may take any time: a TCP socket with SO_LINGER
+ * Threads that close what clients have sent. The end of a descriptor may take any time: a TCP socket with SO_LINGER
  * waits for its peer, a file of FUSE asks its server, the last reference to a VM takes the VM down. The loop closes
- * only what it knows (closer_is_harmless()); all else goes here, a batch at a time, in order.
+ * only what it knows (closer_is_harmless()); all else goes here.
  *
- * Whoever has a batch under way sends no other: that bounds what waits here, and it is its sender who waits for it.
+ * There is a thread for each client's place, and a client that has a batch under way sends no other: so it waits for
+ * what it has sent itself, and for nobody else's. One more thread is for connections that are turned away.
  */
 #ifndef DAEMON_CLOSER_H
 #define DAEMON_CLOSER_H
@@ -20,13 +21,14 @@ struct closing {
     struct closing *next; /* the closer's, from closer_submit() on until closer_done() has handed it back */
     int fds[CLOSING_MOST];
     unsigned count;
+    bool refused; /* of a connection that is turned away */
 };
 
 struct closer;
 
-/* Starts the thread. Before clone() is forbidden; the filter that is loaded later holds for it too. 0 or -errno. The
- * closer stays until the process ends, which does not wait for it. */
-int closer_start(struct closer **out);
+/* Starts `clients` threads and one. Before clone() is forbidden; the filter that is loaded later holds for them too. 0
+ * or -errno. They stay until the process ends, which does not wait for them. */
+int closer_start(unsigned clients, struct closer **out);
 
 /* Readable when closer_done() has something. */
 int closer_fd(const struct closer *closer);

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "daemon/server.h"
@@ -55,6 +56,29 @@ static const struct hosted_type *offered_type(const struct session *session, con
     return type;
 }
 
+static bool overlap(const struct ringd_device_ops *ops, const struct ringd_msg_add *add, unsigned a, unsigned b)
+{
+    uint64_t first = add->regions[a].addr, second = add->regions[b].addr;
+    return add->regions[a].mapped && add->regions[b].mapped && ops->regions[a].space == ops->regions[b].space &&
+           ops->regions[a].flags & ops->regions[b].flags & RINGD_POSTED && first < second + ops->regions[b].size &&
+           second < first + ops->regions[a].size;
+}
+
+/* As ringd_map() would, but before anything has been committed. */
+static int check_regions(const struct ringd_device_ops *ops, const struct ringd_msg_add *add)
+{
+    for (unsigned i = 0; i < ops->region_count; i++) {
+        uint64_t limit = ops->regions[i].space == RINGD_PIO ? UINT64_C(1) << 16 : UINT64_MAX;
+        if (add->regions[i].mapped &&
+            (add->regions[i].addr >= limit || ops->regions[i].size > limit - add->regions[i].addr))
+            return -EINVAL;
+        for (unsigned before = 0; before < i; before++)
+            if (add->flags & (RINGD_ADD_RING_MEMFD | RINGD_ADD_RING_KVM) && overlap(ops, add, i, before))
+                return -EEXIST;
+    }
+    return 0;
+}
+
 static int check_add(const struct session *session, const struct ringd_msg_add *add, unsigned fd_count,
                      const struct hosted_type **type)
 {
@@ -72,7 +96,7 @@ static int check_add(const struct session *session, const struct ringd_msg_add *
     for (unsigned i = (*type)->ops->region_count; i < RINGD_MSG_REGIONS; i++)
         if (add->regions[i].mapped)
             return -EINVAL;
-    return 0;
+    return check_regions((*type)->ops, add);
 }
 
 static int map_regions(struct device *device, const struct ringd_msg_add *add)
@@ -90,6 +114,17 @@ static uint32_t state_bytes(struct device *device)
     uint8_t state[RINGD_MSG_STATE_BYTES];
     int bytes = ringd_save(device->dev, state, sizeof(state));
     return bytes < 0 ? 0 : (uint32_t)bytes;
+}
+
+/* The same when the file is too small: only a model knows, so there is one for a moment. */
+static uint32_t state_bytes_wanted(struct device *device, const struct hosted_type *type,
+                                   const struct ringd_msg_add *add)
+{
+    const struct ringd_ring_source none = {.ring_fd = -1, .event_fd = -1, .state_fd = -1, .notify_fd = -1};
+    if (hosted_prepare(&device->hosted, type, add->config, add->config_bytes) ||
+        ringd_add_on_ring(device->rd, &device->hosted.ops, &device->hosted, NULL, &none, &device->dev))
+        return 0;
+    return state_bytes(device);
 }
 
 /* The message's descriptors in their order; their number has been checked. Returns how many go before the interrupts'.
@@ -136,6 +171,27 @@ static int charge(struct device *device, const struct ringd_msg_add *add, const 
     return ret;
 }
 
+struct file_id file_id_of(int fd)
+{
+    struct stat st;
+    if (fd < 0 || fcntl(fd, F_GET_SEALS) < 0 || fstat(fd, &st) < 0) /* fstat() may take long for other files */
+        return (struct file_id){0};
+    return (struct file_id){.device = st.st_dev, .node = st.st_ino};
+}
+
+/* KVM's ring has no file of its own to be known by: its state's does. */
+static int claim_files(struct device *device, const struct ringd_ring_source *source)
+{
+    const struct file_id files[DEVICE_FILES] = {file_id_of(source->ring_fd), file_id_of(source->state_fd)};
+    for (unsigned i = 0; i < DEVICE_FILES; i++) {
+        int ret = session_claim(device->session, &files[i]);
+        if (ret)
+            return ret;
+    }
+    memcpy(device->files, files, sizeof(files));
+    return 0;
+}
+
 /* The ring's and the state's descriptors become the ringd's, the interrupts' the device's; those are replaced by -1.
  * Nothing is replayed before the regions are where they belong. */
 static int start(struct device *device, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
@@ -152,7 +208,9 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
     unsigned own = sort_fds(add, fds, &source, device->irq_fds);
     for (unsigned i = own; i < fd_count; i++)
         fds[i] = -1;
-    int ret = keep_kvm_ring(device, add, source.ring_fd);
+    int ret = claim_files(device, &source);
+    if (!ret)
+        ret = keep_kvm_ring(device, add, source.ring_fd);
     if (!ret)
         ret = ringd_create(&config, &device->rd);
     if (!ret)
@@ -161,18 +219,16 @@ static int start(struct device *device, const struct ringd_msg_add *add, int *fd
         return ret;
     for (unsigned i = 0; i < own; i++)
         fds[i] = -1;
-    reply->resumed = ringd_took_over(device->dev);
-    ret = map_regions(device, add);
+    int fd = ringd_poll_fd(device->rd);
+    ret = fd < 0 ? fd : map_regions(device, add);
     if (ret) { /* without its regions each entry would belong nowhere */
         dev_abandon(device->dev);
         return ret;
     }
+    reply->resumed = ringd_took_over(device->dev);
     if (add->flags & RINGD_ADD_PAUSED || device->session->paused)
         ringd_pause(device->rd);
     reply->state_bytes = state_bytes(device);
-    int fd = ringd_poll_fd(device->rd);
-    if (fd < 0)
-        return fd;
     ev_io_init(&device->io, on_device, fd, EV_READ);
     device->io.data = device;
     ev_io_start(server->loop, &device->io);
@@ -199,6 +255,8 @@ int device_add(struct session *session, const struct ringd_msg_add *add, int *fd
         ret = charge(device, add, fds, fd_count);
     if (!ret)
         ret = start(device, add, fds, fd_count, reply);
+    if (ret == -ENOSPC)
+        reply->state_bytes = state_bytes_wanted(device, type, add);
     reply->regions = type->ops->region_count;
     for (unsigned i = 0; i < type->ops->region_count; i++)
         if (type->ops->regions[i].flags & RINGD_POSTED)

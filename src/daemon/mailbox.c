@@ -4,8 +4,8 @@
  * whoever uses it (device_find(), ringd_access()). A client that breaks its rules gets odd answers, and only it.
  */
 #include <errno.h>
-#include <limits.h>
 #include <linux/futex.h>
+#include <sys/epoll.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -14,17 +14,54 @@
 #include "ringd/source.h"
 
 #define MAILBOX_FDS 2u /* memory and doorbell */
+#define WAKE_MOST   1u /* a slot has one who waits; more would be work that a client puts on us */
 
 #define load(p) __atomic_load_n((p), __ATOMIC_RELAXED)
 
-static void on_doorbell(struct ev_loop *loop, ev_io *io, int events)
+#define RUNG_MOST 64 /* at a time; the set stays readable for the others */
+
+/*
+ * An epoll set of our own: a doorbell lives on with the client when we close it, and an entry that its owner cannot
+ * take out any more, as its number is gone, is reported until the set is made anew. libev takes entries out behind
+ * close().
+ */
+static void on_doorbells(struct ev_loop *loop, ev_io *io, int events)
 {
     (void)loop;
     (void)events;
-    struct session *session = io->data;
-    source_silence(session->mailbox.doorbell);
-    mailbox_wake(&session->mailbox);
-    turn_join(session);
+    struct server *server = io->data;
+    struct epoll_event rung[RUNG_MOST];
+    int count = epoll_wait(server->doorbells, rung, RUNG_MOST, 0);
+    for (int i = 0; i < count; i++) {
+        struct session *session = rung[i].data.ptr;
+        source_silence(session->mailbox.doorbell);
+        mailbox_wake(&session->mailbox);
+        turn_join(session);
+    }
+}
+
+int doorbells_open(struct server *server)
+{
+    server->doorbells = epoll_create1(EPOLL_CLOEXEC);
+    if (server->doorbells < 0)
+        return -errno;
+    ev_io_init(&server->rung, on_doorbells, server->doorbells, EV_READ);
+    server->rung.data = server;
+    ev_io_start(server->loop, &server->rung);
+    return 0;
+}
+
+void doorbells_close(struct server *server)
+{
+    ev_io_stop(server->loop, &server->rung);
+    close(server->doorbells);
+}
+
+/* 0 or -errno, as epoll_ctl(2). */
+static int watch_doorbell(struct session *session, int doorbell)
+{
+    struct epoll_event event = {.events = EPOLLIN, .data.ptr = session};
+    return epoll_ctl(session->server->doorbells, EPOLL_CTL_ADD, doorbell, &event) < 0 ? -errno : 0;
 }
 
 /*
@@ -63,7 +100,7 @@ static void answer(struct session *session, unsigned index)
     __atomic_store_n(&mail->done, (uint32_t)request, __ATOMIC_RELEASE);
     __atomic_thread_fence(__ATOMIC_SEQ_CST); /* pairs with the client's, between `sleeping` and `done` */
     if (load(&mail->sleeping))
-        syscall(SYS_futex, &mail->done, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+        syscall(SYS_futex, &mail->done, FUTEX_WAKE, WAKE_MOST, NULL, NULL, 0);
 }
 
 bool mailbox_has_mail(const struct mailbox *mailbox)
@@ -108,19 +145,21 @@ int mailbox_open(struct session *session, int memfd, int doorbell)
     if (source_check_memfd(memfd, sizeof(struct ringd_mailbox), sizeof(struct ringd_mailbox), NULL) ||
         source_check_eventfd(doorbell))
         return -EINVAL;
-    int ret = session_charge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
+    const struct file_id file = file_id_of(memfd);
+    int ret = session_claim(session, &file);
+    if (!ret)
+        ret = session_charge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
     if (ret)
         return ret;
     void *map = mmap(NULL, sizeof(struct ringd_mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, memfd, 0);
-    if (map == MAP_FAILED) {
-        ret = -errno;
+    ret = map == MAP_FAILED ? -errno : watch_doorbell(session, doorbell);
+    if (ret) {
+        if (map != MAP_FAILED)
+            munmap(map, sizeof(struct ringd_mailbox));
         session_discharge(session, sizeof(struct ringd_mailbox), MAILBOX_FDS);
         return ret;
     }
-    *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell};
-    ev_io_init(&mailbox->io, on_doorbell, doorbell, EV_READ);
-    mailbox->io.data = session;
-    ev_io_start(session->server->loop, &mailbox->io);
+    *mailbox = (struct mailbox){.page = map, .memfd = memfd, .doorbell = doorbell, .file = file};
     mailbox->taken = UINT64_MAX; /* a predecessor may have taken bits whose requests it did not come to */
     mailbox_wake(mailbox);
     turn_join(session);
@@ -133,7 +172,7 @@ void mailbox_close(struct session *session)
     struct mailbox *mailbox = &session->mailbox;
     if (!mailbox->page)
         return;
-    ev_io_stop(session->server->loop, &mailbox->io);
+    (void)epoll_ctl(session->server->doorbells, EPOLL_CTL_DEL, mailbox->doorbell, NULL);
     munmap(mailbox->page, sizeof(struct ringd_mailbox));
     close(mailbox->memfd);
     close(mailbox->doorbell);

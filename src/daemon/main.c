@@ -227,6 +227,12 @@ static int passed_socket(void)
               stderr);
         exit(EXIT_FAILED);
     }
+    int flags = fcntl(FIRST_PASSED_FD, F_GETFL);
+    if (flags < 0 || fcntl(FIRST_PASSED_FD, F_SETFL, flags | O_NONBLOCK) < 0 ||
+        fcntl(FIRST_PASSED_FD, F_SETFD, FD_CLOEXEC) < 0) {
+        fprintf(stderr, "ringd: the socket that was passed cannot be made non-blocking: %s\n", strerror(errno));
+        exit(EXIT_FAILED);
+    }
     return FIRST_PASSED_FD;
 }
 
@@ -239,13 +245,17 @@ int main(int argc, char **argv)
         return EXIT_USAGE;
     }
     struct closer *closer;
-    int ret = closer_start(&closer);
-    if (!ret) {
-        if (sandbox_limits(&options.server.max_clients) || (options.user && sandbox_user(options.user)) ||
-            sandbox_seal())
-            return EXIT_FAILED;
-        ret = server_run(&options.server, fd, closer);
+    int ret = closer_start(options.server.max_clients, &closer);
+    if (ret) {
+        fprintf(stderr,
+                "ringd: --max-clients %u needs as many threads, and 2: %s; raise the limit (TasksMax= of the unit, "
+                "ulimit -u), or ask for fewer\n",
+                options.server.max_clients, strerror(-ret));
+        return EXIT_FAILED;
     }
+    if (sandbox_limits(&options.server.max_clients) || (options.user && sandbox_user(options.user)) || sandbox_seal())
+        return EXIT_FAILED;
+    ret = server_run(&options.server, fd, closer);
     if (ret) {
         fprintf(stderr, "ringd: it cannot run: %s\n", strerror(-ret));
         return EXIT_FAILED;

@@ -234,6 +234,39 @@ static const struct handler {
     [RINGD_MSG_MAILBOX] = {mailbox, sizeof(struct ringd_msg), sizeof(struct ringd_msg), sizeof(struct ringd_msg), 2},
 };
 
+static bool all_zero(const uint8_t *bytes, size_t size)
+{
+    return !size || (!bytes[0] && memcmp(bytes, bytes + 1, size - 1) == 0);
+}
+
+/* A region's mark is a bit, and what it has no configuration for is padding. */
+static bool add_is_clean(const struct ringd_msg_add *add)
+{
+    for (unsigned i = 0; i < RINGD_MSG_REGIONS; i++)
+        if (add->regions[i].reserved || add->regions[i].mapped > 1)
+            return false;
+    return add->config_bytes > sizeof(add->config) ||
+           all_zero(add->config + add->config_bytes, sizeof(add->config) - add->config_bytes);
+}
+
+/* What may mean something one day is zero until then. The size has been checked. */
+static bool is_clean(const struct ringd_msg *head)
+{
+    switch (head->type) {
+    case RINGD_MSG_ADD:
+        return add_is_clean((const void *)head);
+    case RINGD_MSG_REMOVE:
+    case RINGD_MSG_DRAIN:
+    case RINGD_MSG_SAVE:
+    case RINGD_MSG_STATS:
+        return !((const struct ringd_msg_device *)(const void *)head)->reserved;
+    case RINGD_MSG_UNMAP:
+        return !((const struct ringd_msg_map *)(const void *)head)->addr;
+    default:
+        return true;
+    }
+}
+
 int request_serve(struct session *session, const void *message, size_t size, int *fds, unsigned fd_count, void *reply)
 {
     const struct ringd_msg *head = message;
@@ -241,7 +274,7 @@ int request_serve(struct session *session, const void *message, size_t size, int
         return -EPROTO;
     const struct handler *handler = &handlers[head->type];
     if (size < handler->least || size > handler->most || (handler->fds != ANY_FDS && handler->fds != fd_count) ||
-        (!session->greeted && head->type != RINGD_MSG_HELLO))
+        (!session->greeted && head->type != RINGD_MSG_HELLO) || !is_clean(head))
         return -EPROTO;
     struct request request = {.session = session,
                               .message = message,

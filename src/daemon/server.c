@@ -140,11 +140,17 @@ int server_run(const struct server_config *config, int listen_fd, struct closer 
     term.data = interrupt.data = &server;
     ev_signal_start(server.loop, &term);
     ev_signal_start(server.loop, &interrupt);
+    int ret = doorbells_open(&server);
+    if (ret) {
+        ev_loop_destroy(server.loop);
+        return ret;
+    }
     start_watchers(&server);
     for (bool more = false; !server.stop; more = turn_serve(&server))
         ev_run(server.loop, more ? EVRUN_NOWAIT : EVRUN_ONCE);
     while (server.sessions)
         session_destroy(server.sessions);
+    doorbells_close(&server);
     ev_loop_destroy(server.loop);
     return 0;
 }

@@ -31,6 +31,13 @@ struct server_config {
 
 struct session;
 
+/* Which file a descriptor is of. Node 0: none, or not a memory file. */
+struct file_id {
+    uint64_t device, node;
+};
+
+#define DEVICE_FILES 2u /* ring and state */
+
 struct device {
     struct session *session;
     unsigned id;
@@ -39,6 +46,7 @@ struct device {
     struct ringd_dev *dev;
     int irq_fds[RINGD_MSG_IRQS];
     int kvm_ring_fd; /* a duplicate of KVM's ring: its last descriptor is not ours to close here; -1: none */
+    struct file_id files[DEVICE_FILES];
     size_t shared_bytes;
     unsigned fds; /* of the client's */
     ev_io io;     /* the ringd's poll fd */
@@ -48,10 +56,10 @@ struct device {
 struct mailbox {
     struct ringd_mailbox *page; /* NULL: none */
     int memfd, doorbell;
+    struct file_id file;
     bool awake;     /* looked at by turns; else the client has to ring */
     uint64_t taken; /* bits of `pending` that are ours now */
     unsigned last;  /* the slot that was answered last */
-    ev_io io;
 };
 
 struct server {
@@ -62,6 +70,8 @@ struct server {
     ev_timer accept_again; /* when there are descriptors again, perhaps */
     struct closer *closer; /* NULL: what clients sent is closed at once; for tests of the messages alone */
     ev_io closed;
+    int doorbells; /* an epoll set of all mailboxes' */
+    ev_io rung;
     bool stop;
     struct session *sessions; /* a list of those that are connected */
     unsigned session_count;   /* with those that have gone and whose descriptors are still being closed */
@@ -97,6 +107,7 @@ struct session {
     unsigned foreign_count;
     struct closing closing;
     bool closing_now, gone, refused;
+    bool ended; /* nothing is left of it but its place and its connection, which ends at its next turn */
 };
 
 /* server.c: runs until SIGTERM or SIGINT. The socket is the caller's. */
@@ -109,6 +120,12 @@ void server_log(const struct session *session, const char *format, ...) __attrib
 int session_create(struct server *server, int fd, unsigned number);
 /* Frees all that the client had. Its place among the clients is free when its descriptors are closed. */
 void session_destroy(struct session *session);
+/*
+ * -EBUSY: somebody has this file in use, here. Two who replay one ring, or commit to one state, each with an index of
+ * its own, would undo each other's work. One whose connection has ended, which we may not have come to yet, is no such
+ * user: what it had is finished and taken away first, as at its end. `session` asks.
+ */
+int session_claim(struct session *session, const struct file_id *file);
 /* Serves one message, if there is one. Not 0: the session is no more. */
 int session_serve(struct session *session);
 /* Closes a descriptor that the client sent, here if that takes no time, else by the closer, which session_flush() sets
@@ -132,6 +149,8 @@ int request_serve(struct session *session, const void *message, size_t size, int
 int device_add(struct session *session, const struct ringd_msg_add *add, int *fds, unsigned fd_count,
                struct ringd_msg_add_reply *reply);
 void device_remove(struct device *device);
+/* Of a descriptor that a client has sent, whatever it is. */
+struct file_id file_id_of(int fd);
 /* NULL for a number that is not in use. */
 struct device *device_find(const struct session *session, uint32_t id);
 /* Replays part of the ring of one device that is ready, or runs its timers. False: none is. */
@@ -142,6 +161,9 @@ int session_charge(struct session *session, size_t bytes, unsigned fds);
 void session_discharge(struct session *session, size_t bytes, unsigned fds);
 
 /* mailbox.c */
+/* The set of doorbells, before the first mailbox and after the last. 0 or -errno. */
+int doorbells_open(struct server *server);
+void doorbells_close(struct server *server);
 int mailbox_open(struct session *session, int memfd, int doorbell);
 void mailbox_close(struct session *session);
 /* Is there a request? Looks at the mailbox only while it is awake. */

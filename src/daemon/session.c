@@ -2,6 +2,7 @@
 /* A client: one reply for each message; whoever breaks a rule is dropped, and nobody else notices. */
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -54,6 +55,7 @@ void session_flush(struct session *session)
         return;
     memcpy(session->closing.fds, session->foreign, session->foreign_count * sizeof(session->foreign[0]));
     session->closing.count = session->foreign_count;
+    session->closing.refused = session->refused;
     session->foreign_count = 0;
     session->closing_now = true;
     if (!session->gone)
@@ -98,6 +100,55 @@ static bool nothing_unread(int fd)
     struct msghdr msg = {0};
     shutdown(fd, SHUT_RDWR);
     return recvmsg(fd, &msg, MSG_PEEK | MSG_DONTWAIT) == 0 && !(msg.msg_flags & (MSG_CTRUNC | MSG_TRUNC));
+}
+
+/* ---- who has what ---- */
+
+static void take_all_away(struct session *session)
+{
+    mailbox_close(session);
+    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
+        if (session->devices[i])
+            device_remove(session->devices[i]);
+}
+
+static bool has_ended(const struct session *session)
+{
+    struct pollfd end = {.fd = session->fd, .events = POLLRDHUP};
+    return poll(&end, 1, 0) == 1 && end.revents & (POLLRDHUP | POLLHUP);
+}
+
+static bool is_same(const struct file_id *a, const struct file_id *b)
+{
+    return a->node && a->node == b->node && a->device == b->device;
+}
+
+static bool has_file(const struct session *session, const struct file_id *file)
+{
+    if (is_same(&session->mailbox.file, file))
+        return true;
+    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
+        for (unsigned n = 0; session->devices[i] && n < DEVICE_FILES; n++)
+            if (is_same(&session->devices[i]->files[n], file))
+                return true;
+    return false;
+}
+
+/* The list stays as it is: we are in a turn of another's. */
+int session_claim(struct session *session, const struct file_id *file)
+{
+    for (struct session *other = session->server->sessions; other; other = other->next) {
+        if (!has_file(other, file))
+            continue;
+        if (other == session || !has_ended(other)) {
+            server_log(session, "refused: client %u has this memory file in use", other->number);
+            return -EBUSY;
+        }
+        take_all_away(other);
+        other->ended = other->readable = true;
+        turn_join(other);
+    }
+    return 0;
 }
 
 /* ---- messages ---- */
@@ -170,9 +221,9 @@ static int serve_message(struct session *session)
 int session_serve(struct session *session)
 {
     session->readable = false;
-    if (session->closing_now)
+    if (session->closing_now && !session->ended)
         return 0; /* the loop will tell again */
-    int ret = serve_message(session);
+    int ret = session->ended ? -ESHUTDOWN : serve_message(session);
     if (ret)
         session_destroy(session);
     return ret;
@@ -238,10 +289,7 @@ void session_destroy(struct session *session)
     server_log(session, "gone");
     ev_io_stop(server->loop, &session->io);
     ev_timer_stop(server->loop, &session->hello);
-    mailbox_close(session);
-    for (unsigned i = 0; i < RINGD_MSG_DEVICES; i++)
-        if (session->devices[i])
-            device_remove(session->devices[i]);
+    take_all_away(session);
     turn_leave(session);
     for (struct session **at = &server->sessions; *at; at = &(*at)->next) {
         if (*at == session) {

@@ -71,7 +71,7 @@ static uint64_t serve_share(struct session *session, uint64_t now)
     for (enum served served = SERVED; served == SERVED && now < until; now = monotonic_ns()) {
         served = serve_piece(session, &mail);
         if (served == SERVED_AND_GONE)
-            return now;
+            return monotonic_ns(); /* what its end took is not the next one's */
     }
     session->credit_ns = (int64_t)(until - now);
     if (session->credit_ns < -MOST_DEBT_NS)

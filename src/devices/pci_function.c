@@ -282,7 +282,7 @@ uint32_t pci_function_read(const struct pci_function *fn, unsigned offset, unsig
     for (unsigned i = 0; i < width; i++)
         value |= (uint32_t)fn->config[offset + i] << (8 * i);
     if (offset <= PCI_STATUS && offset + width > PCI_STATUS && __atomic_load_n(&fn->pin_high, __ATOMIC_RELAXED))
-        value |= PCI_STATUS_INTERRUPT << (8 * (PCI_STATUS - offset));
+        value |= (uint32_t)PCI_STATUS_INTERRUPT << (8 * (PCI_STATUS - offset));
     tell_window(fn, offset, width, false);
     return value;
 }

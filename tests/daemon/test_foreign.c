@@ -3,8 +3,10 @@
  * and devices that cannot be added. Beside it a good client that must not notice. */
 #include "raw.h"
 
+#include <linux/futex.h>
 #include <netinet/in.h>
 #include <sys/resource.h>
+#include <sys/syscall.h>
 
 #define SEALED         (F_SEAL_SHRINK | F_SEAL_GROW)
 #define LINGER_SECONDS 20
@@ -85,6 +87,41 @@ static void test_lingering(void **unused)
     close(fd);
     close(fds[1]);
     back_to(before);
+}
+
+/* Whoever sends such a thing is alone with it: another's that is closed in no time is. */
+static void test_lingering_and_others(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, reply;
+    int peers[3], pipes[2], bad[3], event = eventfd(0, EFD_CLOEXEC);
+    for (unsigned i = 0; i < 3; i++) {
+        int fds[] = {lingering(&peers[i]), event};
+        bad[i] = greeted();
+        kill(daemon_pid, SIGSTOP);
+        send_raw(bad[i], &message, sizeof(message), fds, 2);
+        close(fds[0]);
+        kill(daemon_pid, SIGCONT);
+        assert_true(answer(bad[i], &reply, sizeof(reply)) > 0);
+    }
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    int fds[] = {pipes[0], event}, fd = greeted();
+    for (unsigned i = 0; i < 3; i++) {
+        struct pollfd ready = {.fd = fd, .events = POLLIN};
+        send_raw(fd, &message, sizeof(message), fds, 2);
+        assert_int_equal(poll(&ready, 1, 2000), 1);
+        assert_true(answer(fd, &reply, sizeof(reply)) > 0);
+        assert_int_equal(reply.status, -EINVAL);
+    }
+    for (unsigned i = 0; i < 3; i++) {
+        close(peers[i]);
+        close(bad[i]);
+    }
+    close(pipes[0]);
+    close(pipes[1]);
+    close(event);
+    close(fd);
+    good_goes_on();
 }
 
 /* In a message with more descriptors than there may be, and in one that is not read any more. */
@@ -326,6 +363,96 @@ static void test_failed_add_replays_nothing(void **unused)
     close(fd);
 }
 
+/* The file is as it was, and the reply says how large it has to be. */
+static void test_failed_add_commits_nothing(void **unused)
+{
+    (void)unused;
+    struct parts parts = make_parts("rtc", 65536), small = make_parts("rtc", 12288), none = {0};
+    struct ringd_state_page *state = mmap(NULL, 65536, PROT_READ | PROT_WRITE, MAP_SHARED, parts.fds[2], 0);
+    struct ringd_msg_add_reply reply;
+    int fd = greeted();
+    static const uint64_t wrong[] = {0x10000, UINT64_MAX};
+    for (unsigned i = 0; i < 4; i++) {
+        parts.add.regions[i / 2] = (struct ringd_msg_region){.addr = wrong[i % 2], .mapped = 1};
+        assert_int_equal(add(fd, &parts, &reply), -EINVAL);
+        assert_int_equal(state->current, 0);
+        parts.add.regions[i / 2] = none.add.regions[0];
+    }
+    static const char *const types[] = {"rtc", "pci-host", "debug-console"};
+    for (unsigned i = 0; i < 3; i++) {
+        strcpy(small.add.type, types[i]);
+        assert_int_equal(add(fd, &small, &reply), -ENOSPC);
+        uint32_t bytes = reply.state_bytes;
+        assert_int_not_equal(bytes, 0);
+        struct parts fits = make_parts(types[i], ringd_state_file_bytes(bytes));
+        assert_int_equal(add(fd, &fits, &reply), 0);
+        assert_int_equal(reply.state_bytes, bytes);
+        assert_int_equal(ask_device(fd, RINGD_MSG_REMOVE, 0), 0);
+        close_parts(&fits);
+    }
+    munmap(state, 65536);
+    close_parts(&parts);
+    close_parts(&small);
+    close(fd);
+}
+
+/* ---- one file, two connections ---- */
+
+/* Refused while the other one is there. When that has ended, what it had is finished first, though the daemon cannot
+ * hear it. */
+static void test_file_in_use(void **unused)
+{
+    (void)unused;
+    struct parts parts = make_parts("debug-console", 65536);
+    struct ringd_ring_page *ring = mmap(NULL, RINGD_RING_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, parts.fds[0], 0);
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    struct ringd_msg_add_reply reply;
+    struct ringd_msg_device stats = {.head.type = RINGD_MSG_STATS};
+    struct ringd_msg_stats figures;
+    int peer, old = greeted(), new = greeted(), state = parts.fds[2], slow = lingering(&peer);
+    int box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    parts.add.regions[0] = (struct ringd_msg_region){.addr = 0x402, .mapped = 1};
+    assert_int_equal(add(old, &parts, &reply), 0);
+    assert_int_equal(ask(old, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    assert_int_equal(add(new, &parts, &reply), -EBUSY);
+    parts.fds[2] = memory_file(65536, SEALED); /* the ring alone is enough */
+    assert_int_equal(add(new, &parts, &reply), -EBUSY);
+    close(parts.fds[2]);
+    parts.fds[2] = state;
+    assert_int_equal(ask(new, &message, sizeof(message), box, 2, &answered, sizeof(answered)), -EBUSY);
+    parts.add.device = 1;
+    assert_int_equal(add(old, &parts, &reply), -EBUSY);
+
+    int fds[] = {slow, box[1]};
+    kill(daemon_pid, SIGSTOP);
+    send_raw(old, &message, sizeof(message), fds, 2);
+    close(slow);
+    kill(daemon_pid, SIGCONT);
+    assert_true(answer(old, &answered, sizeof(answered)) > 0);
+    push(ring, 3);
+    close(old);
+    assert_int_equal(add(new, &parts, &reply), 0);
+    assert_int_equal(reply.resumed, 1);
+    assert_int_equal(ring->first, 3);
+    assert_int_equal(ask(new, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    push(ring, 2);
+    assert_int_equal(ask_device(new, RINGD_MSG_DRAIN, 1), 0);
+    close(peer);
+    sleep_ms(50);
+    push(ring, 1);
+    assert_int_equal(ask_device(new, RINGD_MSG_DRAIN, 1), 0);
+    assert_int_equal(ring->first, 6);
+    stats.device = 1;
+    assert_int_equal(ask(new, &stats, sizeof(stats), NULL, 0, &figures, sizeof(figures)), 0);
+    assert_int_equal(figures.counter[0].value, 6);
+    munmap(ring, RINGD_RING_BYTES);
+    close_parts(&parts);
+    close(box[0]);
+    close(box[1]);
+    close(new);
+    good_goes_on();
+}
+
 /* ---- the mailbox ---- */
 
 #define PCI_GOOD    0x80000000u
@@ -423,6 +550,77 @@ static void test_requests_not_begun(void **unused)
     close(fd);
 }
 
+/* Many who sleep where one does: that many are not the daemon's to wake. */
+static void test_one_is_woken(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    const struct timespec most = {.tv_nsec = 500000000};
+    int fd = greeted(), box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    struct ringd_mailbox *mailbox = mmap(NULL, sizeof(*mailbox), PROT_READ | PROT_WRITE, MAP_SHARED, box[0], 0);
+    pid_t sleepers[4];
+    uint64_t one = 1;
+    int woken = 0, status;
+    assert_int_equal(ask(fd, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+    mailbox->slots[5].sleeping = 1;
+    for (unsigned i = 0; i < 4; i++) {
+        sleepers[i] = fork();
+        if (sleepers[i] == 0)
+            _exit(syscall(SYS_futex, &mailbox->slots[5].done, FUTEX_WAIT, 0, &most, NULL, 0) == 0);
+    }
+    sleep_ms(100);
+    post(mailbox, 5, 1);
+    assert_int_equal(write(box[1], &one, sizeof(one)), sizeof(one));
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(waitpid(sleepers[i], &status, 0), sleepers[i]);
+        woken += WEXITSTATUS(status);
+    }
+    assert_int_equal(woken, 1);
+    munmap(mailbox, sizeof(*mailbox));
+    close(box[0]);
+    close(box[1]);
+    close(fd);
+}
+
+/* What the daemon's epoll sets watch. */
+static unsigned watched(void)
+{
+    unsigned count = 0;
+    char name[64], line[128];
+    for (unsigned fd = 0; fd < 512; fd++) {
+        snprintf(name, sizeof(name), "/proc/%d/fdinfo/%u", (int)daemon_pid, fd);
+        FILE *file = fopen(name, "r");
+        while (file && fgets(line, sizeof(line), file))
+            count += strncmp(line, "tfd:", 4) == 0;
+        if (file)
+            fclose(file);
+    }
+    return count;
+}
+
+/* A doorbell that outlives its connection is not watched any more, and may be rung. */
+static void test_doorbell_outlives(void **unused)
+{
+    (void)unused;
+    struct ringd_msg message = {.type = RINGD_MSG_MAILBOX}, answered;
+    int box[] = {memory_file(sizeof(struct ringd_mailbox), SEALED), eventfd(0, EFD_CLOEXEC)};
+    uint64_t one = 1;
+    good_goes_on();
+    unsigned fds = fds_of_daemon(), before = watched();
+    assert_true(before > 0);
+    for (unsigned i = 0; i < 10; i++) {
+        int fd = greeted();
+        assert_int_equal(ask(fd, &message, sizeof(message), box, 2, &answered, sizeof(answered)), 0);
+        close(fd);
+        back_to(fds);
+        assert_int_equal(watched(), before);
+        assert_int_equal(write(box[1], &one, sizeof(one)), sizeof(one));
+        good_goes_on();
+    }
+    close(box[0]);
+    close(box[1]);
+}
+
 /* However many mailboxes there are, the time of looking at them is one. */
 #define CLIENTS 8u
 #define ROUNDS  40u
@@ -508,13 +706,18 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_lingering, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lingering_and_others, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lingering_unread, setup, teardown),
         cmocka_unit_test(test_lingering_and_places),
         cmocka_unit_test_setup_teardown(test_limits, setup, teardown),
         cmocka_unit_test_setup_teardown(test_untouched_files, setup, teardown),
         cmocka_unit_test_setup_teardown(test_failed_add_replays_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_failed_add_commits_nothing, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_in_use, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_given_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_requests_not_begun, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_one_is_woken, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_doorbell_outlives, setup, teardown),
         cmocka_unit_test(test_one_spin_for_all),
         cmocka_unit_test_setup_teardown(test_no_descriptors, setup, teardown),
     };

@@ -81,6 +81,45 @@ static void test_malformed(void **unused)
     expect_dropped(fd);
 }
 
+static void test_reserved_fields(void **unused)
+{
+    (void)unused;
+    static const uint32_t types[] = {RINGD_MSG_REMOVE, RINGD_MSG_DRAIN, RINGD_MSG_SAVE, RINGD_MSG_STATS};
+    for (unsigned i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        struct ringd_msg_device message = {.head.type = types[i], .reserved = 77};
+        int fd = greeted();
+        send_raw(fd, &message, sizeof(message), NULL, 0);
+        expect_dropped(fd);
+    }
+    struct ringd_msg_map unmap = {.head.type = RINGD_MSG_UNMAP, .addr = 1};
+    int fd = greeted();
+    send_raw(fd, &unmap, sizeof(unmap), NULL, 0);
+    expect_dropped(fd);
+    for (unsigned i = 0; i < 4; i++) {
+        struct ringd_msg_add add = {.head.type = RINGD_MSG_ADD, .type = "debug-console", .config_bytes = 1};
+        struct ringd_msg_add_reply reply;
+        fd = greeted();
+        if (i == 0) {
+            add.regions[7].reserved = 1;
+        } else if (i == 1) {
+            add.regions[0].mapped = 2;
+        } else if (i == 2) {
+            add.config[sizeof(add.config) - 1] = 1;
+        } else { /* it is the configuration itself */
+            add.config[0] = 1;
+            send_raw(fd, &add, sizeof(add), NULL, 0);
+            assert_true(answer(fd, &reply, sizeof(reply)) > 0);
+            assert_int_equal(reply.head.status, 0);
+            close(fd);
+            continue;
+        }
+        send_raw(fd, &add, sizeof(add), NULL, 0);
+        assert_int_equal(answer(fd, &reply, sizeof(reply)), 0);
+        close(fd);
+    }
+    good_goes_on();
+}
+
 static void test_too_many_descriptors(void **unused)
 {
     (void)unused;
@@ -354,6 +393,7 @@ int main(int argc, char **argv)
         cmocka_unit_test_setup_teardown(test_no_hello, setup, teardown),
         cmocka_unit_test_setup_teardown(test_silence, setup, teardown),
         cmocka_unit_test_setup_teardown(test_malformed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_reserved_fields, setup, teardown),
         cmocka_unit_test_setup_teardown(test_too_many_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_wrong_descriptors, setup, teardown),
         cmocka_unit_test_setup_teardown(test_full_eventfds, setup, teardown),

@@ -106,6 +106,11 @@ static size_t message(struct input *in, const struct client *client, uint8_t *by
     struct ringd_msg *head = (void *)bytes;
     head->type = type;
     take(in, head + 1, sizes[type] - sizeof(*head));
+    struct ringd_msg_device *device = (void *)bytes; /* reserved fields that are set end it: not too often */
+    if (sizes[type] == sizeof(*device) && device->reserved != UINT32_MAX)
+        device->reserved = 0;
+    if (type == RINGD_MSG_UNMAP)
+        ((struct ringd_msg_map *)(void *)bytes)->addr = 0;
     if (type == RINGD_MSG_LOAD)
         ((struct ringd_msg_state *)(void *)bytes)->bytes = 700 - offsetof(struct ringd_msg_state, state);
     if (type == RINGD_MSG_MAILBOX) {
@@ -175,11 +180,12 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     }
     require(socketpair(AF_UNIX, SOCK_SEQPACKET, 0, pair) == 0);
     server.loop = ev_loop_new(EVFLAG_NOENV);
-    require(server.loop && session_create(&server, pair[0], 1) == 0);
+    require(server.loop && doorbells_open(&server) == 0 && session_create(&server, pair[0], 1) == 0);
     server.sessions->greeted = true;
     live(&in, server.sessions, &client);
     require(server.session_count == 1);
     session_destroy(server.sessions);
+    doorbells_close(&server);
     ev_loop_destroy(server.loop);
     close(pair[1]);
     require(open_fds() == before); /* whatever came, nothing of it is left */
