@@ -56,14 +56,15 @@ static inline int raw_connect(void)
     return fd;
 }
 
-/* `extra` and `value`: one more option, or NULL. Does not wait until it listens. */
+/* `extra` and `value`: one more option, or NULL. Does not wait until it listens. The daemon ends with the calling
+ * thread. */
 static inline void launch_daemon(const char *extra, const char *value)
 {
     fflush(NULL);
     daemon_pid = fork();
     assert_true(daemon_pid >= 0);
     if (daemon_pid == 0) {
-        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies leaves no daemon */
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* a test that dies leaves no daemon; sent when the thread ends */
         execl(program, program, "--socket", path, extra, value, (char *)NULL);
         _exit(127);
     }

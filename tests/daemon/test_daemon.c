@@ -3,6 +3,7 @@
 #include "daemon.h"
 
 #include <pthread.h>
+#include <semaphore.h>
 
 #include "client/internal.h"
 
@@ -359,7 +360,7 @@ static void run_storm(uint64_t seconds, int signal)
     if (storm.characters == storm.written)
         assert_int_equal(storm.wrong_characters, 0);
     assert_int_equal(storm.wrong_events, 0);
-    assert_true(storm.accesses > 100);
+    assert_true(storm.accesses > 20);
     assert_true(kills >= 3);
     assert_true(ringd_client_reconnects(storm.client) > 0);
     ringd_client_destroy(storm.client);
@@ -512,11 +513,18 @@ static void test_ring_made_anew(void **unused)
     ringd_client_destroy(client);
 }
 
+struct starter {
+    sem_t started, ended;
+};
+
+/* Lives as long as the daemon: that is killed with the thread that started it, see launch_daemon(). */
 static void *start_it_later(void *arg)
 {
-    (void)arg;
+    struct starter *starter = arg;
     sleep_ms(200);
     launch_daemon(NULL, NULL);
+    sem_post(&starter->started);
+    sem_wait(&starter->ended);
     return NULL;
 }
 
@@ -526,16 +534,22 @@ static void test_waits_for_ever(void **unused)
     (void)unused;
     struct ringd_client_config config = {.path = path, .wait_ns = UINT64_MAX};
     struct ringd_client *client;
-    pthread_t thread;
     assert_int_equal(ringd_client_create(&config, &client), 0);
     struct ringd_remote *rtc = add_rtc(client);
     rtc_write(rtc, 0, 0x44, 0x5a);
+    end_daemon(SIGKILL);
     for (unsigned i = 0; i < 2; i++) {
-        end_daemon(SIGKILL);
-        pthread_create(&thread, NULL, start_it_later, NULL);
+        struct starter starter;
+        pthread_t thread;
+        sem_init(&starter.started, 0, 0);
+        sem_init(&starter.ended, 0, 0);
+        pthread_create(&thread, NULL, start_it_later, &starter);
         if (i)
             assert_int_equal(ringd_client_drain(client), 0);
         assert_int_equal(rtc_read(rtc, 0, 0x44), 0x5a);
+        sem_wait(&starter.started);
+        end_daemon(SIGKILL);
+        sem_post(&starter.ended);
         pthread_join(thread, NULL);
     }
     ringd_client_destroy(client);
