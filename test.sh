@@ -36,8 +36,7 @@ passed=0 failed=0 skipped=0
 suite() {
 	folder=$1
 	shift
-	meson test -C "$folder" --no-rebuild --print-errorlogs --timeout-multiplier "$patience" "$@" >"$results" 2>&1 || true
-	cat "$results"
+	meson test -C "$folder" --no-rebuild --print-errorlogs --timeout-multiplier "$patience" "$@" 2>&1 | tee "$results" || true
 	count() { sed -n "s/^$1: *\([0-9][0-9]*\) *\$/\1/p" "$results" | tail -n 1; }
 	ok=$(count Ok) bad=$(count Fail) late=$(count Timeout) skip=$(count Skipped) odd=$(count 'Unexpected Pass')
 	[ -n "$ok" ] || bad=$((${bad:-0} + 1)) # meson itself gave up

@@ -89,8 +89,8 @@ static inline void end_daemon(int signal)
 {
     int status = 0;
     pid_t ended = 0;
-    kill(daemon_pid, signal);
     kill(daemon_pid, SIGCONT); /* a test that failed may have left it stopped */
+    kill(daemon_pid, signal);  /* last: a SIGCONT would undo the SIGSTOP by which LeakSanitizer looks at what ends */
     for (unsigned i = 0; i < 2000 && !ended; i++, sleep_ms(ended ? 0 : 5))
         ended = waitpid(daemon_pid, &status, WNOHANG);
     if (!ended) {

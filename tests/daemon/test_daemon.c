@@ -360,7 +360,7 @@ static void run_storm(uint64_t seconds, int signal)
     if (storm.characters == storm.written)
         assert_int_equal(storm.wrong_characters, 0);
     assert_int_equal(storm.wrong_events, 0);
-    assert_true(storm.accesses > 20);
+    assert_true(storm.accesses > 0);
     assert_true(kills >= 3);
     assert_true(ringd_client_reconnects(storm.client) > 0);
     ringd_client_destroy(storm.client);

@@ -57,8 +57,7 @@ choose_release() {
 	latest_release
 }
 
-# unpack_kernel RELEASE - from the package to $cache/kernel-RELEASE: linux (the kernel), vmlinuz (as the package has it), config,
-# and the few modules that are used.
+# unpack_kernel RELEASE - from the package to $cache/kernel-RELEASE: linux (the kernel), config, and the few modules that are used.
 unpack_kernel() {
 	local release=$1 deb tree=$work/tree made module
 	made=$cache/kernel-$release.new.$$
@@ -66,25 +65,35 @@ unpack_kernel() {
 	say "unpacking the kernel"
 	mkdir -p "$tree" "$made/modules"
 	dpkg -x "$deb" "$tree" || return 1
-	cp "$tree/boot/vmlinuz-$release" "$made/vmlinuz"
-	cp "$made/vmlinuz" "$made/linux"
+	cp "$tree/boot/vmlinuz-$release" "$made/linux"
 	extract_vmlinux "$made/linux"
 	cp "$tree/boot/config-$release" "$made/config"
 	for module in drivers/block/virtio_blk virt/lib/irqbypass arch/x86/kvm/kvm arch/x86/kvm/kvm-amd; do
 		unpack_module "$tree" "$release" "$module" "$made/modules" || return 1
 	done
+	unpack_guest "$tree" "$release" "$made/guest" || return 1
 	mv -T "$made" "$cache/kernel-$release" 2>/dev/null || rm -rf "$made" # another run was first
 	rm -rf "$tree"
 }
 
-# The kernel as the package has it, for guests in the rig: a cache of before had no use for it.
+# unpack_guest TREE RELEASE FOLDER - for guests in the rig: the kernel as the package has it, and more of its modules.
+unpack_guest() {
+	local module
+	mkdir -p "$3"
+	cp "$1/boot/vmlinuz-$2" "$3/vmlinuz"
+	for module in drivers/block/virtio_blk drivers/acpi/button drivers/input/evdev; do
+		unpack_module "$1" "$2" "$module" "$3" || return 1
+	done
+}
+
+# What a cache of before has not.
 need_guest_kernel() {
-	[ ! -f "$kernel/vmlinuz" ] || return 0
-	local deb tree=$work/tree
+	[ ! -d "$kernel/guest" ] || return 0
+	local deb tree=$work/tree made=$kernel/guest.new.$$
 	deb=$(download "linux-image-$release") || { refresh_lists && deb=$(download "linux-image-$release"); } || return 1
 	mkdir -p "$tree"
-	dpkg -x "$deb" "$tree" || return 1
-	cp "$tree/boot/vmlinuz-$release" "$kernel/vmlinuz.new.$$" && mv "$kernel/vmlinuz.new.$$" "$kernel/vmlinuz"
+	dpkg -x "$deb" "$tree" && unpack_guest "$tree" "$release" "$made" || return 1
+	mv -T "$made" "$kernel/guest" 2>/dev/null || rm -rf "$made" # another run was first
 	rm -rf "$tree"
 }
 
