@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/cycles.h"
+#include "common/signals.h"
 #include "vmm/machine.h"
 
 #define HV_STATUS_INVALID_HYPERCALL_CODE 2u /* TLFS, "Hypercall Status Codes" */
@@ -379,7 +380,7 @@ int vcpu_start(struct vcpu *vcpu)
 {
     /* Signals are the main thread's, except the kick. */
     sigset_t mask, before;
-    sigfillset(&mask);
+    signals_of_others(&mask);
     sigdelset(&mask, VCPU_KICK_SIGNAL);
     pthread_attr_t attr;
     pthread_attr_init(&attr);

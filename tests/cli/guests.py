@@ -87,6 +87,15 @@ def say(text, port=0x402):
 # Ends with the flash's byte as the value of its debug exit, or says so and goes on for good.
 FLASH = flash_image(bytes([0xBA, 0x01, 0x05, 0xEE]) + HALT)  # mov dx, 501h; out dx, al
 FLASH_AND_GO_ON = flash_image(out(0x3F8, ord("!")) + LOOP)
+# Says so, waits for a key on COM1, and programs once more.
+FLASH_AT_KEY = flash_image(out(0x3F8, ord("!")) + bytes([
+    0xBA, 0xFD, 0x03,  # mov dx, 3fdh (line status)
+    0xEC,  # again: in al, dx
+    0xA8, 0x01,  # test al, 1 (data ready)
+    0x74, 0xFB,  # jz again
+    0x67, 0x64, 0xC6, 0x07, 0x10,  # mov byte fs:[edi], 10h (program)
+    0x67, 0x64, 0xC6, 0x07, 0x00,  # mov byte fs:[edi], 0
+]) + LOOP)
 
 # Says "." for good.
 FLOOD = image(out(0x402, ord(".")), bytes([

@@ -436,6 +436,15 @@ class Terminal(Case):
             process.send_signal(number)
             self.check_end(process, -number)
 
+    def test_fault_on_thread(self):
+        """a fault on a vCPU's thread, as when the flash file is truncated: the process dies of it, the terminal is restored"""
+        env = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":handle_sigbus=0")
+        self.write("vars", b"\xff" * guests.FLASH_BYTES)
+        process = self.started(guests.FLASH_AT_KEY, "--flash", "vars", env=env)
+        os.truncate("vars", 0)
+        os.write(self.master, b"x")
+        self.check_end(process, -signal.SIGBUS)
+
     def test_normal(self):
         """a reset under --no-reboot restores the terminal"""
         self.check_end(self.on_terminal(guests.reset(guests.say(b"!", 0x3F8)), "--no-reboot"), 0)
