@@ -63,6 +63,23 @@ static int make_file(const char *path, const uint8_t *data, size_t bytes)
     return ret;
 }
 
+/* A store into a hole that the disk has no room for would be a SIGBUS while the guest runs. A file system that cannot
+ * reserve is left alone. */
+static int fill_holes(const struct flash *flash, size_t bytes)
+{
+    while (fallocate(flash->fd, 0, 0, (off_t)bytes) < 0) {
+        char what[160];
+        int error = errno;
+        if (error == EINTR)
+            continue;
+        if (error != ENOSPC && error != EDQUOT && error != EFBIG)
+            return 0;
+        snprintf(what, sizeof(what), "it has holes, and there is no room to fill them: %s", strerror(error));
+        return complain(flash->path, -error, what);
+    }
+    return 0;
+}
+
 static int map_file(struct flash *flash, size_t expected)
 {
     struct stat info;
@@ -86,6 +103,9 @@ static int map_file(struct flash *flash, size_t expected)
                      CFI_FLASH_BLOCK_BYTES >> 10, CFI_FLASH_BYTES_MAX >> 20);
         return complain(flash->path, -EINVAL, what);
     }
+    int ret = fill_holes(flash, bytes);
+    if (ret)
+        return ret;
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, flash->fd, 0);
     if (map == MAP_FAILED)
         return complain(flash->path, -errno, strerror(errno));

@@ -371,6 +371,26 @@ class Flash(Case):
                             "multiple of 4 KiB, up to 16 MiB")
                 self.assertEqual(os.path.getsize("vars"), size)
 
+    def on_small_disk(self, room):
+        """A run with a flash of nothing but holes, where there is room for so many KiB."""
+        script = (f"mount -t tmpfs -o size={room + 4}k none small && head -c 4096 /dev/zero >small/filler && "
+                  f'truncate -s {guests.FLASH_BYTES} small/vars && {{ "$0" "$@"; ended=$?; }}; '
+                  'du -k small/vars; exit $ended')
+        return self.run_guest(guests.FLASH, *QUIET, "--flash", "small/vars",
+                              prefix=["unshare", "-m", "sh", "-c", script])
+
+    def test_full(self):
+        """flash with holes: they are filled at the start, or it is refused because the disk is full"""
+        if not harness.mounts():
+            self.skipTest("cannot mount here")
+        os.mkdir("small")
+        for room in (0, guests.FLASH_BYTES // 1024 - 4):
+            result = self.on_small_disk(room)
+            self.assertEqual((result.status, len(result.lines)), (USAGE, 1), result.err)
+            self.check_line(result.lines[0], "--flash small/vars", "holes", "No space left on device")
+        result = self.on_small_disk(guests.FLASH_BYTES // 1024)
+        self.assertEqual((result.status, result.err, result.out), (1, "", f"{guests.FLASH_BYTES // 1024}\tsmall/vars\n"))
+
     def test_missing(self):
         """flash that is not there: made for OVMF only; a directory is none"""
         self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
