@@ -80,7 +80,9 @@ static int fill_holes(const struct flash *flash, size_t bytes)
     return 0;
 }
 
-static int map_file(struct flash *flash, size_t expected)
+/* The variables of OVMF take `expected` bytes; 0: any number. The firmware below whose code they stand has `rom_size`.
+ */
+static int map_file(struct flash *flash, size_t expected, uint64_t rom_size)
 {
     struct stat info;
     char what[160];
@@ -103,6 +105,14 @@ static int map_file(struct flash *flash, size_t expected)
                      CFI_FLASH_BLOCK_BYTES >> 10, CFI_FLASH_BYTES_MAX >> 20);
         return complain(flash->path, -EINVAL, what);
     }
+    if (bytes + rom_size > OPTIONS_FIRMWARE_MAX) {
+        snprintf(
+            what, sizeof(what),
+            "%zu KiB, and the firmware has %llu KiB: more than the %u MiB below 4 GiB that there are for both; take "
+            "a smaller one",
+            bytes >> 10, (unsigned long long)rom_size >> 10, OPTIONS_FIRMWARE_MAX >> 20);
+        return complain(flash->path, -EFBIG, what);
+    }
     int ret = fill_holes(flash, bytes);
     if (ret)
         return ret;
@@ -124,7 +134,7 @@ static int copy_in_memory(struct flash *flash, const uint8_t *data, size_t bytes
     return 0;
 }
 
-static int open_with_template(struct flash *flash, const uint8_t *template, size_t bytes)
+static int open_with_template(struct flash *flash, const uint8_t *template, size_t bytes, uint64_t rom_size)
 {
     if (!flash->path)
         return copy_in_memory(flash, template, bytes);
@@ -133,10 +143,10 @@ static int open_with_template(struct flash *flash, const uint8_t *template, size
         if (ret)
             return complain(flash->path, ret, strerror(-ret));
     }
-    return map_file(flash, bytes);
+    return map_file(flash, bytes, rom_size);
 }
 
-int flash_open(struct flash *flash, const struct run_options *options)
+int flash_open(struct flash *flash, const struct run_options *options, uint64_t rom_size)
 {
     *flash = (struct flash){.fd = -1, .path = options->flash};
     int ret;
@@ -146,10 +156,10 @@ int flash_open(struct flash *flash, const struct run_options *options)
         ret = read_file(OPTIONS_OVMF_VARS_PATH, &template, &bytes);
         if (ret)
             return complain(OPTIONS_OVMF_VARS_PATH, ret, strerror(-ret));
-        ret = open_with_template(flash, template, bytes);
+        ret = open_with_template(flash, template, bytes, rom_size);
         free(template);
     } else {
-        ret = flash->path ? map_file(flash, 0) : 0;
+        ret = flash->path ? map_file(flash, 0, rom_size) : 0;
     }
     if (ret)
         flash_close(flash);

@@ -19,10 +19,10 @@ struct flash {
 /*
  * flash_open - maps the file that --flash names, locked against a second machine. With --firmware ovmf a file that is
  * not there is made, from the distribution's template; without --flash the machine gets a copy of that in memory. Any
- * other firmware has a flash only when one is named.
+ * other firmware has a flash only when one is named. It has to have room below the firmware's `rom_size` bytes.
  * Reports an error on stderr and returns -errno. Nothing is left behind then.
  */
-int flash_open(struct flash *flash, const struct run_options *options);
+int flash_open(struct flash *flash, const struct run_options *options, uint64_t rom_size);
 
 /* flash_sync - what has changed, to the disk: for a host that crashes. Waits for it. Main thread. */
 void flash_sync(struct flash *flash);

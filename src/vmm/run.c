@@ -473,7 +473,7 @@ static int make(struct run *run)
     ret = ret ? ret : create_ringd(run);
     /* Files last: a start that fails shall neither make nor empty any. */
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
-    ret = ret ? ret : flash_open(&run->flash, run->options);
+    ret = ret ? ret : flash_open(&run->flash, run->options, run->vm.memory.rom_size);
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, serial_input, serial_key, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, NULL, &run->debugcon);

@@ -371,6 +371,16 @@ class Flash(Case):
                             "multiple of 4 KiB, up to 16 MiB")
                 self.assertEqual(os.path.getsize("vars"), size)
 
+    def test_room(self):
+        """flash and firmware of 16 MiB together have room below 4 GiB; with more they are refused"""
+        room = (16 << 20) - guests.SIZE
+        self.new(room)
+        self.assertEqual(self.run_guest(guests.debug_exit(4), *QUIET, *self.FLASH).status, 9)
+        for size in (room + 4096, 16 << 20):
+            self.new(size)
+            self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", f"{size >> 10} KiB",
+                        f"firmware has {guests.SIZE >> 10} KiB", "take a smaller one")
+
     def on_small_disk(self, room):
         """A run with a flash of nothing but holes, where there is room for so many KiB."""
         script = (f"mount -t tmpfs -o size={room + 4}k none small && head -c 4096 /dev/zero >small/filler && "
