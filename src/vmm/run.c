@@ -243,6 +243,21 @@ static int open_chardev(struct run *run, const char *name, const char *text,
     return ret;
 }
 
+/* Opening does not wait for a FIFO's reader; writing does. */
+static FILE *open_report(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return NULL;
+    int flags = fcntl(fd, F_GETFL);
+    FILE *file = flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? NULL : fdopen(fd, "w");
+    int error = errno;
+    if (!file)
+        close(fd);
+    errno = error;
+    return file;
+}
+
 static int open_stats(struct run *run)
 {
     if (run->options->stats == OPTION_STATS_NONE)
@@ -253,11 +268,13 @@ static int open_stats(struct run *run)
         return -ENOTSUP;
     }
 #endif
-    run->stats = run->options->stats_path ? fopen(run->options->stats_path, "we") : stderr;
+    run->stats = run->options->stats_path ? open_report(run->options->stats_path) : stderr;
     if (run->stats)
         return 0;
-    fprintf(stderr, "ringvmm: --stats %s: %s\n", run->options->stats_path, strerror(errno));
-    return -errno;
+    int error = errno;
+    fprintf(stderr, "ringvmm: --stats %s: %s\n", run->options->stats_path,
+            error == ENXIO ? "nobody reads it" : strerror(error));
+    return -error;
 }
 
 /* ---- running it ---- */
@@ -488,6 +505,15 @@ static int make(struct run *run)
 
 /* ---- ending it ---- */
 
+/* What is still to be written may have nobody who reads it: from here on the signals that nobody types end the process,
+ * with the terminal as it was found. A second Ctrl-C changes nothing. */
+static void let_signals_end_it(struct run *run)
+{
+    chardev_restore_terminal();
+    ev_signal_stop(run->vm.loop, &run->terminate);
+    ev_signal_stop(run->vm.loop, &run->hangup);
+}
+
 static int print_stats(struct run *run)
 {
     if (!run->stats)
@@ -605,6 +631,7 @@ int vmm_run(const struct run_options *options)
         status = exit_status(run);
         nvram_file_store(&run->nvram, run->machine.nvram);
         flash_sync(&run->flash);
+        let_signals_end_it(run);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }

@@ -445,6 +445,35 @@ class Terminal(Case):
         os.write(self.master, b"x")
         self.check_end(process, -signal.SIGBUS)
 
+    def full_pipe(self):
+        """The end to write to of a pipe that has no room."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        return writer
+
+    def test_blocked_report(self):
+        """statistics that nobody reads: the terminal is restored before, and SIGTERM and SIGHUP end the process"""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self.said = b""
+            process = self.start_guest(guests.ECHO, "--stats", "table", stdin=self.slave, stdout=self.slave,
+                                       stderr=self.full_pipe(), preexec_fn=self.own_terminal)
+            self.wait_said(b"!")
+            self.assertTrue(self.raw())
+            os.write(self.master, b"q")
+            self.wait_for("a terminal as before", lambda: termios.tcgetattr(self.slave) == self.before)
+            self.assertIsNone(process.poll())
+            os.write(self.master, b"\x03")  # a Ctrl-C changes nothing
+            time.sleep(0.1)
+            self.assertIsNone(process.poll())
+            process.send_signal(number)
+            self.check_end(process, -number)
+
     def test_normal(self):
         """a reset under --no-reboot restores the terminal"""
         self.check_end(self.on_terminal(guests.reset(guests.say(b"!", 0x3F8)), "--no-reboot"), 0)

@@ -282,6 +282,16 @@ class Stats(Case):
                     if form == "table":
                         self.assertIn("No space left on device", result.err)
 
+    def test_fifo(self):
+        """--stats to a FIFO: all of it, or one line when nobody reads there"""
+        os.mkfifo("fifo")
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "table:fifo"], "--stats fifo", "nobody reads it")
+        reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        result = self.run_guest(guests.debug_exit(4), *QUIET, "--stats", "table:fifo")
+        self.assertEqual((result.status, result.err), (9, ""))
+        self.assertIn(b"IO Port Access", os.read(reader, 1 << 16))
+
     def test_directory(self):
         """--stats into a directory that is not there: refused before the start"""
         self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "json:no/report"], "--stats 'no/report'",
