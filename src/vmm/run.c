@@ -357,6 +357,7 @@ static int reset(struct run *run)
     machine_drain(&run->machine);
     ringd_reset(vm->ringd);
     machine_apply(&run->machine); /* what the reset took away */
+    run->asked = false;           /* the guest that was asked is no more */
     int ret = 0;
     for (unsigned i = 0; i < 3 && !ret; i++)
         if (ioctl(vm->fd, KVM_SET_IRQCHIP, &run->chips.irqchips[i]) < 0)
@@ -423,6 +424,9 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 static void watch_signal(struct run *run, ev_signal *watcher, int signum,
                          void (*cb)(struct ev_loop *, ev_signal *, int))
 {
+    struct sigaction before;
+    if (sigaction(signum, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+        return; /* as nohup and a shell's background jobs want it */
     ev_signal_init(watcher, cb, signum);
     watcher->data = run;
     ev_signal_start(run->vm.loop, watcher);

@@ -170,6 +170,17 @@ class Signals(Case):
                     process.send_signal(number)
                     self.assertEqual(self.end(process, timeout=3).status, status)
 
+    def test_power_button_after_reboot(self):
+        """a guest that was asked and starts again instead is asked again"""
+        for machine in guests.POWER_OFF:
+            with self.subTest(machine=machine):
+                process = self.start_listener(machine, guests.out(0xCF9, 0x02) + guests.out(0xCF9, 0x06))
+                for _ in range(3):
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(process.stdout.read(2), b"b!")
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(self.end(process, timeout=3).status, 130)
+
     def test_power_button_unheard(self):
         """a guest that has not enabled the button's event, or not ACPI, is not asked"""
         for machine in guests.POWER_OFF:
@@ -198,6 +209,22 @@ class Signals(Case):
         self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
         process.send_signal(signal.SIGHUP)
         self.assertEqual(self.end(process).status, 129)
+
+    def test_ignored(self):
+        """signals that were ignored at the start, as under nohup, stay so"""
+        def ignore():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        process = self.start_guest(guests.ECHO, preexec_fn=ignore)
+        self.assertEqual(process.stdout.read(1), b"!")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        process.stdin.write(b"still there")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.read(11), b"still there")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
 
 
 @harness.needs_kvm
