@@ -166,12 +166,12 @@ int flash_open(struct flash *flash, const struct run_options *options, uint64_t 
     return ret;
 }
 
-void flash_sync(struct flash *flash)
+int flash_sync(struct flash *flash)
 {
-    if (flash->fd < 0 || !flash->array || msync(flash->array, flash->bytes, MS_SYNC) == 0 || flash->failed)
-        return;
-    flash->failed = 1;
-    complain(flash->path, -errno, "cannot be written; the firmware's settings may be lost");
+    if (flash->fd < 0 || !flash->array || flash->failed || msync(flash->array, flash->bytes, MS_SYNC) == 0)
+        return flash->failed;
+    flash->failed = -errno;
+    return complain(flash->path, flash->failed, "cannot be written; the firmware's settings may be lost");
 }
 
 void flash_close(struct flash *flash)

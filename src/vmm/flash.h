@@ -13,7 +13,7 @@ struct flash {
     size_t bytes;
     int fd; /* -1: no file, changes are lost at the end */
     const char *path;
-    int failed; /* it has been said that it cannot be written */
+    int failed; /* -errno: it could not be written, which has been told */
 };
 
 /*
@@ -24,8 +24,9 @@ struct flash {
  */
 int flash_open(struct flash *flash, const struct run_options *options, uint64_t rom_size);
 
-/* flash_sync - what has changed, to the disk: for a host that crashes. Waits for it. Main thread. */
-void flash_sync(struct flash *flash);
+/* flash_sync - what has changed, to the disk: for a host that crashes. Waits for it. 0, or -errno from the first
+ * failure on: the kernel tells of each once, and a later success says nothing of what was lost. Main thread. */
+int flash_sync(struct flash *flash);
 void flash_close(struct flash *flash);
 
 #endif

@@ -386,7 +386,7 @@ static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct run *run = timer->data;
     ev_timer_stop(loop, timer);
     ev_timer_set(timer, NVRAM_DELAY_S, 0.);
-    nvram_file_store(&run->nvram, run->machine.nvram);
+    (void)nvram_file_store(&run->nvram, run->machine.nvram);
 }
 
 static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
@@ -395,7 +395,7 @@ static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct run *run = timer->data;
     ev_timer_stop(loop, timer);
     ev_timer_set(timer, FLASH_DELAY_S, 0.);
-    flash_sync(&run->flash);
+    (void)flash_sync(&run->flash);
 }
 
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
@@ -539,6 +539,12 @@ static int print_stats(struct run *run)
     return ret;
 }
 
+static int store_settings(struct run *run)
+{
+    int nvram = nvram_file_store(&run->nvram, run->machine.nvram), flash = flash_sync(&run->flash);
+    return nvram ? nvram : flash;
+}
+
 static int exit_status(const struct run *run)
 {
     switch (run->end) {
@@ -633,8 +639,8 @@ int vmm_run(const struct run_options *options)
         ringd_stop(run->vm.ringd);
     if (made) {
         status = exit_status(run);
-        nvram_file_store(&run->nvram, run->machine.nvram);
-        flash_sync(&run->flash);
+        if (store_settings(run) && status == RINGVMM_EXIT_OK)
+            status = RINGVMM_EXIT_USAGE;
         let_signals_end_it(run);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Where output goes, and what happens when it cannot: consoles, statistics, the files behind NVRAM and flash."""
 
+import errno
 import json
 import os
 import resource
@@ -411,6 +412,15 @@ class Flash(Case):
         result = self.on_small_disk(guests.FLASH_BYTES // 1024)
         self.assertEqual((result.status, result.err, result.out), (1, "", f"{guests.FLASH_BYTES // 1024}\tsmall/vars\n"))
 
+    def test_sync_fails(self):
+        """flash that the disk does not take: one line; the guest's verdict stands, success does not"""
+        env = harness.preload(CLI_TEST_SYNC_ERRNO=str(errno.EIO))
+        for guest, status in ((guests.FLASH, (0xFE << 1 | 1) & 0xFF), (guests.FLASH_AND_RESET, USAGE)):
+            self.new()
+            result = self.run_guest(guest, *QUIET, *self.FLASH, "--no-reboot", env=env)
+            self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
+            self.check_line(result.lines[0], "--flash vars", "cannot be written", "may be lost")
+
     def test_missing(self):
         """flash that is not there: made for OVMF only; a directory is none"""
         self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
@@ -470,15 +480,16 @@ class Nvram(Case):
         self.assertEqual(self.run_guest(guests.COUNT, *QUIET, *self.NVRAM).status, 3)
 
     def test_full(self):
-        """nvram on a full disk: one line, the guest goes on"""
+        """nvram on a full disk: one line, the guest goes on; its verdict stands, success does not"""
         if not harness.mounts():
             self.skipTest("cannot mount here")
         os.mkdir("small")
         script = 'mount -t tmpfs -o size=4k none small && head -c 4096 /dev/zero >small/filler && exec "$0" "$@"'
-        result = self.run_guest(guests.COUNT, *QUIET, "--rtc", "nvram=small/cmos",
-                                prefix=["unshare", "-m", "sh", "-c", script])
-        self.assertEqual((result.status, len(result.lines)), (3, 1), result.err)
-        self.check_line(result.lines[0], "nvram=small/cmos", "cannot be written", "No space left on device", "lost")
+        for guest, status in ((guests.COUNT, 3), (guests.reset(guests.COUNT_UP), USAGE)):
+            result = self.run_guest(guest, *QUIET, "--rtc", "nvram=small/cmos", "--no-reboot",
+                                    prefix=["unshare", "-m", "sh", "-c", script])
+            self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
+            self.check_line(result.lines[0], "nvram=small/cmos", "cannot be written", "No space left on device", "lost")
 
 
 if __name__ == "__main__":
