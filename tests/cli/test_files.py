@@ -7,10 +7,13 @@ import os
 import resource
 import signal
 import socket
+import unittest
 
 import guests
 import harness
-from harness import QUIET, USAGE, Case
+from harness import EXIT, QUIET, USAGE, Case
+
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 
 @harness.needs_kvm
@@ -421,6 +424,16 @@ class Flash(Case):
             self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
             self.check_line(result.lines[0], "--flash vars", "cannot be written", "may be lost")
 
+    @unittest.skipUnless(os.path.exists(OVMF_VARS), f"{OVMF_VARS} is not there")
+    def test_size_ovmf(self):
+        """flash of another firmware's size is refused for OVMF, and left alone"""
+        right = os.path.getsize(OVMF_VARS)
+        for size in (right - 4096, right + 4096):
+            self.new(size)
+            self.refuse(["--firmware", "ovmf", *QUIET, *self.FLASH], "--flash vars", f"{size} bytes",
+                        f"variables of this firmware take {right}")
+            self.assertEqual(self.read("vars"), b"\xff" * size)
+
     def test_missing(self):
         """flash that is not there: made for OVMF only; a directory is none"""
         self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
@@ -437,6 +450,25 @@ class Flash(Case):
         process.terminate()
         self.assertEqual(self.end(process).status, 143)
         self.assertEqual(self.run_guest(guests.FLASH, *QUIET, *self.FLASH).status, (0xFC << 1 | 1) & 0xFF)
+
+
+@harness.needs_kvm
+class Disk(Case):
+    def test_locked(self):
+        """a disk that another machine writes is refused, and that one named; many may read it; free after the end"""
+        self.write("disk", bytes(1 << 20))
+        guest = self.firmware(guests.ECHO)
+        process = self.spawn("run", *guest, *EXIT, "--disk", "disk")
+        self.assertEqual(process.stdout.read(1), b"!")
+        for option in ("disk", "disk,readonly=on"):
+            self.refuse([*guest, *QUIET, "--disk", option], "--disk", "disk", f"{process.pid}", "lock")
+        self.assertEqual(self.end(process, data=b"q").status, 11)
+        readers = [self.spawn("run", *guest, *EXIT, "--disk", "disk,readonly=on") for _ in range(2)]
+        for reader in readers:
+            self.assertEqual(reader.stdout.read(1), b"!")
+        self.refuse([*guest, *QUIET, "--disk", "disk"], "--disk", "disk", "lock")
+        for reader in readers:
+            self.assertEqual(self.end(reader, data=b"q").status, 11)
 
 
 @harness.needs_kvm
