@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/signals.h"
 #include "ringd/internal.h"
 #include "ringd/slice.h"
 
@@ -197,9 +198,9 @@ int ringd_start(struct ringd *rd)
     rd->loop_ops = &thread_loop;
     rd->stop = rd->ready = false;
     /* Signals are the owner's: none may be delivered here. */
-    sigset_t all, before;
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    sigset_t mask, before;
+    signals_of_others(&mask);
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
     int error = pthread_create(&rd->thread, NULL, ring_thread, rd);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     rd->running = error == 0;

@@ -9,6 +9,7 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
+#include "common/signals.h"
 #include "vmm/block_internal.h"
 
 /* A thread's stack: system calls and no more. The default's 8 MiB would be locked into memory where all memory is. */
@@ -145,14 +146,14 @@ static void *pool_thread(void *argument)
 int block_threads_start(struct block *block, unsigned count)
 {
     pthread_attr_t attributes;
-    sigset_t all, before;
+    sigset_t mask, before;
     int err = 0;
 
     pthread_attr_init(&attributes);
     (void)pthread_attr_setstacksize(&attributes, STACK_BYTES);
     /* Signals are the main thread's. */
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    signals_of_others(&mask);
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
     while (block->thread_count < count && !err) {
         err = pthread_create(&block->threads[block->thread_count], &attributes, pool_thread, block);
         if (!err)

@@ -63,7 +63,26 @@ static int make_file(const char *path, const uint8_t *data, size_t bytes)
     return ret;
 }
 
-static int map_file(struct flash *flash, size_t expected)
+/* A store into a hole that the disk has no room for would be a SIGBUS while the guest runs. A file system that cannot
+ * reserve is left alone. */
+static int fill_holes(const struct flash *flash, size_t bytes)
+{
+    while (fallocate(flash->fd, 0, 0, (off_t)bytes) < 0) {
+        char what[160];
+        int error = errno;
+        if (error == EINTR)
+            continue;
+        if (error != ENOSPC && error != EDQUOT && error != EFBIG)
+            return 0;
+        snprintf(what, sizeof(what), "it has holes, and there is no room to fill them: %s", strerror(error));
+        return complain(flash->path, -error, what);
+    }
+    return 0;
+}
+
+/* The variables of OVMF take `expected` bytes; 0: any number. The firmware below whose code they stand has `rom_size`.
+ */
+static int map_file(struct flash *flash, size_t expected, uint64_t rom_size)
 {
     struct stat info;
     char what[160];
@@ -86,6 +105,17 @@ static int map_file(struct flash *flash, size_t expected)
                      CFI_FLASH_BLOCK_BYTES >> 10, CFI_FLASH_BYTES_MAX >> 20);
         return complain(flash->path, -EINVAL, what);
     }
+    if (bytes + rom_size > OPTIONS_FIRMWARE_MAX) {
+        snprintf(
+            what, sizeof(what),
+            "%zu KiB, and the firmware has %llu KiB: more than the %u MiB below 4 GiB that there are for both; take "
+            "a smaller one",
+            bytes >> 10, (unsigned long long)rom_size >> 10, OPTIONS_FIRMWARE_MAX >> 20);
+        return complain(flash->path, -EFBIG, what);
+    }
+    int ret = fill_holes(flash, bytes);
+    if (ret)
+        return ret;
     void *map = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, flash->fd, 0);
     if (map == MAP_FAILED)
         return complain(flash->path, -errno, strerror(errno));
@@ -104,7 +134,7 @@ static int copy_in_memory(struct flash *flash, const uint8_t *data, size_t bytes
     return 0;
 }
 
-static int open_with_template(struct flash *flash, const uint8_t *template, size_t bytes)
+static int open_with_template(struct flash *flash, const uint8_t *template, size_t bytes, uint64_t rom_size)
 {
     if (!flash->path)
         return copy_in_memory(flash, template, bytes);
@@ -113,10 +143,10 @@ static int open_with_template(struct flash *flash, const uint8_t *template, size
         if (ret)
             return complain(flash->path, ret, strerror(-ret));
     }
-    return map_file(flash, bytes);
+    return map_file(flash, bytes, rom_size);
 }
 
-int flash_open(struct flash *flash, const struct run_options *options)
+int flash_open(struct flash *flash, const struct run_options *options, uint64_t rom_size)
 {
     *flash = (struct flash){.fd = -1, .path = options->flash};
     int ret;
@@ -126,22 +156,22 @@ int flash_open(struct flash *flash, const struct run_options *options)
         ret = read_file(OPTIONS_OVMF_VARS_PATH, &template, &bytes);
         if (ret)
             return complain(OPTIONS_OVMF_VARS_PATH, ret, strerror(-ret));
-        ret = open_with_template(flash, template, bytes);
+        ret = open_with_template(flash, template, bytes, rom_size);
         free(template);
     } else {
-        ret = flash->path ? map_file(flash, 0) : 0;
+        ret = flash->path ? map_file(flash, 0, rom_size) : 0;
     }
     if (ret)
         flash_close(flash);
     return ret;
 }
 
-void flash_sync(struct flash *flash)
+int flash_sync(struct flash *flash)
 {
-    if (flash->fd < 0 || !flash->array || msync(flash->array, flash->bytes, MS_SYNC) == 0 || flash->failed)
-        return;
-    flash->failed = 1;
-    complain(flash->path, -errno, "cannot be written; the firmware's settings may be lost");
+    if (flash->fd < 0 || !flash->array || flash->failed || msync(flash->array, flash->bytes, MS_SYNC) == 0)
+        return flash->failed;
+    flash->failed = -errno;
+    return complain(flash->path, flash->failed, "cannot be written; the firmware's settings may be lost");
 }
 
 void flash_close(struct flash *flash)

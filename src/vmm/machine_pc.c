@@ -360,7 +360,12 @@ static int add_flash(struct machine *machine)
                                       .irqs = {-1, -1},
                                       .configure = configure_flash};
     int ret = add_part(machine, &part);
-    return ret ? ret : memory_add_flash(memory, machine->flash->array, machine->flash->bytes);
+    if (ret)
+        return ret;
+    ret = memory_add_flash(memory, machine->flash->array, machine->flash->bytes);
+    if (ret)
+        fprintf(stderr, "ringvmm: the flash cannot be shown below the firmware: %s\n", strerror(-ret));
+    return ret;
 }
 
 static int add_by_option(struct machine *machine)

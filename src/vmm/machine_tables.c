@@ -108,10 +108,12 @@ static void write_config(struct ringd_dev *pci, uint8_t devfn, unsigned offset, 
     ringd_write_part(pci, PCI_HOST_DATA, offset & 3, width, value);
 }
 
-/* What the tables name goes where they say it is. */
+/* What the tables name goes where the board has it, and the tables follow: after a reset they may still say where the
+ * guest before it had put it. */
 static void place_registers(struct machine *machine)
 {
-    const struct acpi_config *config = &machine->tables.config;
+    struct acpi_config board, *config = &board;
+    acpi_board_config(machine->tables.config.board, config);
     if (config->board == ACPI_Q35) {
         write_config(machine->pci, ICH9_LPC_DEVFN, PMBASE, 4, config->pm_base | 1u);
         write_config(machine->pci, ICH9_LPC_DEVFN, ACPI_CNTL, 1, ACPI_EN);

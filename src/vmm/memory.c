@@ -145,7 +145,12 @@ int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_
 int memory_show_flash(struct memory *memory, bool shown)
 {
     uint64_t at = MEMORY_HIGH - memory->rom_size - memory->flash_size;
-    return set_slot(memory, SLOT_FLASH, at, shown ? memory->flash_size : 0, memory->flash, KVM_MEM_READONLY);
+    if (shown == memory->flash_shown) /* KVM has an error for the removal of what is not there */
+        return 0;
+    int ret = set_slot(memory, SLOT_FLASH, at, shown ? memory->flash_size : 0, memory->flash, KVM_MEM_READONLY);
+    if (!ret)
+        memory->flash_shown = shown;
+    return ret;
 }
 
 int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size)

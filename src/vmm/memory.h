@@ -31,7 +31,8 @@ struct memory {
     uint64_t rom_size;
     uint8_t *flash; /* below the image; NULL: none. The caller's */
     uint64_t flash_size;
-    uint8_t *window; /* 256 KiB: what the PCI side shows at 0xC0000: ones, and the image's last 128 KiB at 0xE0000 */
+    bool flash_shown; /* its slot is there */
+    uint8_t *window;  /* 256 KiB: what the PCI side shows at 0xC0000: ones, and the image's last 128 KiB at 0xE0000 */
     pthread_mutex_t pam_lock;
     uint8_t pam[MEMORY_PAM_SEGMENTS]; /* under pam_lock: modes in force */
     unsigned pam_slots;               /* under pam_lock: memory slots that they take */
@@ -54,8 +55,8 @@ int memory_read(const struct memory *memory, uint64_t gpa, void *buf, size_t len
 int memory_write(const struct memory *memory, uint64_t gpa, const void *buf, size_t len);
 
 /* memory_add_flash - there is a flash of `size` bytes right below the image, and the guest reads its contents.
- * memory_show_flash - whether it does: if not, reads of it exit, as writes always do. 0 or -errno. One thread at a
- * time. */
+ * memory_show_flash - whether it does: if not, reads of it exit, as writes always do. Nothing is done when it is so
+ * already. 0 or -errno. One thread at a time. */
 int memory_add_flash(struct memory *memory, uint8_t *flash, uint64_t size);
 int memory_show_flash(struct memory *memory, bool shown);
 /* Where [gpa, gpa + len) is in our memory, for as long as `memory` lives; NULL when any byte of it is not RAM. */

@@ -39,25 +39,28 @@ int nvram_file_open(struct nvram_file *file, const char *path, uint8_t image[NVR
     return 0;
 }
 
-void nvram_file_store(struct nvram_file *file, const uint8_t image[NVRAM_BYTES])
+int nvram_file_store(struct nvram_file *file, const uint8_t image[NVRAM_BYTES])
 {
     if (file->fd < 0)
-        return;
+        return 0;
     uint8_t now[NVRAM_BYTES];
     for (unsigned i = 0; i < NVRAM_BYTES; i++)
         now[i] = __atomic_load_n(&image[i], __ATOMIC_RELAXED);
     if (!memcmp(now, file->stored, NVRAM_BYTES))
-        return;
+        return 0;
     ssize_t written = pwrite(file->fd, now, NVRAM_BYTES, 0);
     if (written == (ssize_t)NVRAM_BYTES) {
         memcpy(file->stored, now, NVRAM_BYTES);
-    } else if (!file->failed) {
+        return 0;
+    }
+    int error = written < 0 ? errno : ENOSPC;
+    if (!file->failed) {
         char what[160];
-        snprintf(what, sizeof(what), "cannot be written (%s); the guest's settings will be lost",
-                 strerror(written < 0 ? errno : ENOSPC));
+        snprintf(what, sizeof(what), "cannot be written (%s); the guest's settings will be lost", strerror(error));
         file->failed = 1;
         complain(file, what);
     }
+    return -error;
 }
 
 void nvram_file_close(struct nvram_file *file)

@@ -18,8 +18,8 @@ struct nvram_file {
  * An empty path means no file. Reports an error on stderr and returns -errno. */
 int nvram_file_open(struct nvram_file *file, const char *path, uint8_t image[NVRAM_BYTES]);
 /* Writes the bytes if they have changed. The image's bytes may be changed meanwhile by other threads: read atomically.
- */
-void nvram_file_store(struct nvram_file *file, const uint8_t image[NVRAM_BYTES]);
+ * Returns 0 or -errno, which is told on stderr the first time. */
+int nvram_file_store(struct nvram_file *file, const uint8_t image[NVRAM_BYTES]);
 void nvram_file_close(struct nvram_file *file);
 
 #endif

@@ -179,7 +179,9 @@ static bool check_disks(const struct run_options *options, struct options_error 
             return reject(error, "--disk", disk->file, strerror(errno));
         if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode))
             return reject(error, "--disk", disk->file, "neither a regular file nor a block device");
-        if (faccessat(AT_FDCWD, disk->file, disk->read_only ? R_OK : R_OK | W_OK, AT_EACCESS) != 0)
+        if (faccessat(AT_FDCWD, disk->file, R_OK, AT_EACCESS) != 0)
+            return reject(error, "--disk", disk->file, strerror(errno));
+        if (!disk->read_only && faccessat(AT_FDCWD, disk->file, W_OK, AT_EACCESS) != 0)
             return reject(error, "--disk", disk->file,
                           errno == EACCES || errno == EROFS ? "may not be written; readonly=on if that is meant"
                                                             : strerror(errno));

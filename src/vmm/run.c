@@ -243,6 +243,21 @@ static int open_chardev(struct run *run, const char *name, const char *text,
     return ret;
 }
 
+/* Opening does not wait for a FIFO's reader; writing does. */
+static FILE *open_report(const char *path)
+{
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0666);
+    if (fd < 0)
+        return NULL;
+    int flags = fcntl(fd, F_GETFL);
+    FILE *file = flags < 0 || fcntl(fd, F_SETFL, flags & ~O_NONBLOCK) < 0 ? NULL : fdopen(fd, "w");
+    int error = errno;
+    if (!file)
+        close(fd);
+    errno = error;
+    return file;
+}
+
 static int open_stats(struct run *run)
 {
     if (run->options->stats == OPTION_STATS_NONE)
@@ -253,11 +268,13 @@ static int open_stats(struct run *run)
         return -ENOTSUP;
     }
 #endif
-    run->stats = run->options->stats_path ? fopen(run->options->stats_path, "we") : stderr;
+    run->stats = run->options->stats_path ? open_report(run->options->stats_path) : stderr;
     if (run->stats)
         return 0;
-    fprintf(stderr, "ringvmm: --stats %s: %s\n", run->options->stats_path, strerror(errno));
-    return -errno;
+    int error = errno;
+    fprintf(stderr, "ringvmm: --stats %s: %s\n", run->options->stats_path,
+            error == ENXIO ? "nobody reads it" : strerror(error));
+    return -error;
 }
 
 /* ---- running it ---- */
@@ -340,6 +357,7 @@ static int reset(struct run *run)
     machine_drain(&run->machine);
     ringd_reset(vm->ringd);
     machine_apply(&run->machine); /* what the reset took away */
+    run->asked = false;           /* the guest that was asked is no more */
     int ret = 0;
     for (unsigned i = 0; i < 3 && !ret; i++)
         if (ioctl(vm->fd, KVM_SET_IRQCHIP, &run->chips.irqchips[i]) < 0)
@@ -368,7 +386,7 @@ static void on_nvram_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct run *run = timer->data;
     ev_timer_stop(loop, timer);
     ev_timer_set(timer, NVRAM_DELAY_S, 0.);
-    nvram_file_store(&run->nvram, run->machine.nvram);
+    (void)nvram_file_store(&run->nvram, run->machine.nvram);
 }
 
 static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
@@ -377,7 +395,7 @@ static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
     struct run *run = timer->data;
     ev_timer_stop(loop, timer);
     ev_timer_set(timer, FLASH_DELAY_S, 0.);
-    flash_sync(&run->flash);
+    (void)flash_sync(&run->flash);
 }
 
 static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
@@ -406,6 +424,9 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
 static void watch_signal(struct run *run, ev_signal *watcher, int signum,
                          void (*cb)(struct ev_loop *, ev_signal *, int))
 {
+    struct sigaction before;
+    if (sigaction(signum, NULL, &before) == 0 && before.sa_handler == SIG_IGN)
+        return; /* as nohup and a shell's background jobs want it */
     ev_signal_init(watcher, cb, signum);
     watcher->data = run;
     ev_signal_start(run->vm.loop, watcher);
@@ -473,7 +494,7 @@ static int make(struct run *run)
     ret = ret ? ret : create_ringd(run);
     /* Files last: a start that fails shall neither make nor empty any. */
     ret = ret ? ret : nvram_file_open(&run->nvram, run->options->rtc_nvram, run->machine.nvram);
-    ret = ret ? ret : flash_open(&run->flash, run->options);
+    ret = ret ? ret : flash_open(&run->flash, run->options, run->vm.memory.rom_size);
     ret = ret ? ret : open_stats(run);
     ret = ret ? ret : open_chardev(run, "serial", run->options->serial, serial_input, serial_key, &run->serial);
     ret = ret ? ret : open_chardev(run, "debugcon", run->options->debugcon, NULL, NULL, &run->debugcon);
@@ -487,6 +508,15 @@ static int make(struct run *run)
 }
 
 /* ---- ending it ---- */
+
+/* What is still to be written may have nobody who reads it: from here on the signals that nobody types end the process,
+ * with the terminal as it was found. A second Ctrl-C changes nothing. */
+static void let_signals_end_it(struct run *run)
+{
+    chardev_restore_terminal();
+    ev_signal_stop(run->vm.loop, &run->terminate);
+    ev_signal_stop(run->vm.loop, &run->hangup);
+}
 
 static int print_stats(struct run *run)
 {
@@ -507,6 +537,12 @@ static int print_stats(struct run *run)
                 run->options->stats_path ? " " : "", run->options->stats_path ? run->options->stats_path : "",
                 strerror(-ret));
     return ret;
+}
+
+static int store_settings(struct run *run)
+{
+    int nvram = nvram_file_store(&run->nvram, run->machine.nvram), flash = flash_sync(&run->flash);
+    return nvram ? nvram : flash;
 }
 
 static int exit_status(const struct run *run)
@@ -603,8 +639,9 @@ int vmm_run(const struct run_options *options)
         ringd_stop(run->vm.ringd);
     if (made) {
         status = exit_status(run);
-        nvram_file_store(&run->nvram, run->machine.nvram);
-        flash_sync(&run->flash);
+        if (store_settings(run) && status == RINGVMM_EXIT_OK)
+            status = RINGVMM_EXIT_USAGE;
+        let_signals_end_it(run);
         if (print_stats(run) && status == RINGVMM_EXIT_OK)
             status = RINGVMM_EXIT_USAGE;
     }

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "common/cycles.h"
+#include "common/signals.h"
 #include "vmm/machine.h"
 
 #define HV_STATUS_INVALID_HYPERCALL_CODE 2u /* TLFS, "Hypercall Status Codes" */
@@ -330,13 +331,15 @@ static inline void settle_pending(struct vcpu *vcpu)
 }
 
 /*
- * Before a vCPU stands still, KVM must be done with its last access: the rest of an MMIO or string access is only
- * carried out by the next KVM_RUN, which would otherwise come after a reset and write into the new state.
+ * Before a vCPU stands still, KVM must be done with its last access: the rest of an MMIO or string access, and the
+ * result of a hypercall, is only carried out by the next KVM_RUN, which would otherwise come after a reset and write
+ * into the new state.
  */
 static void finish_access(struct vcpu *vcpu)
 {
     int ret = 0;
-    while (ret == 0 && (vcpu->run->exit_reason == KVM_EXIT_IO || vcpu->run->exit_reason == KVM_EXIT_MMIO)) {
+    while (ret == 0 && (vcpu->run->exit_reason == KVM_EXIT_IO || vcpu->run->exit_reason == KVM_EXIT_MMIO ||
+                        vcpu->run->exit_reason == KVM_EXIT_HYPERV)) {
         __atomic_store_n(&vcpu->run->immediate_exit, 1, __ATOMIC_RELAXED);
         ret = run_guest(vcpu);
         uint64_t start = cycles_now();
@@ -379,7 +382,7 @@ int vcpu_start(struct vcpu *vcpu)
 {
     /* Signals are the main thread's, except the kick. */
     sigset_t mask, before;
-    sigfillset(&mask);
+    signals_of_others(&mask);
     sigdelset(&mask, VCPU_KICK_SIGNAL);
     pthread_attr_t attr;
     pthread_attr_init(&attr);

@@ -15,6 +15,7 @@
 #include "vmm/vcpu.h"
 
 #define MAX_MSRS     512u
+#define MSR_TSC      0x10u
 #define XSAVE_LEGACY 4096u
 
 struct vcpu_state {
@@ -59,11 +60,18 @@ int vcpu_set_cpuid(struct vcpu *vcpu)
     return ret ? ret : enable_hyperv(vcpu);
 }
 
-/* Hyper-V's MSRs that KVM's list leaves out (TLFS, "MSR Reference"): message and event pages, interrupt sources, and
- * timers but the first one's configuration. */
-static const struct {
+struct msr_range {
     uint32_t first, last;
-} hyperv_msrs[] = {{0x40000082, 0x40000083}, {0x40000090, 0x4000009f}, {0x400000b0, 0x400000b7}};
+};
+
+/* What KVM's list leaves out. Types of memory (Intel SDM vol. 3A, 12.11.2): the variable ranges, the fixed ones, and
+ * the default; MSR_PAT is in the list. */
+static const struct msr_range mtrrs[] = {
+    {0x200, 0x20f}, {0x250, 0x250}, {0x258, 0x259}, {0x268, 0x26f}, {0x2ff, 0x2ff}};
+/* Hyper-V's (TLFS, "MSR Reference"): message and event pages, interrupt sources, and timers but the first one's
+ * configuration. */
+static const struct msr_range hyperv_msrs[] = {
+    {0x40000082, 0x40000083}, {0x40000090, 0x4000009f}, {0x400000b0, 0x400000b7}};
 
 static void save_msr(const struct vcpu *vcpu, struct vcpu_state *state, uint32_t index)
 {
@@ -75,12 +83,11 @@ static void save_msr(const struct vcpu *vcpu, struct vcpu_state *state, uint32_t
         state->msrs->entries[state->msrs->nmsrs++] = one.entry;
 }
 
-static void save_hyperv_msrs(const struct vcpu *vcpu, struct vcpu_state *state)
+static void save_msr_ranges(const struct vcpu *vcpu, struct vcpu_state *state, const struct msr_range *ranges,
+                            unsigned count)
 {
-    if (!(vcpu->vm->cpu_model->hyperv & HYPERV_SYNIC))
-        return;
-    for (unsigned i = 0; i < sizeof(hyperv_msrs) / sizeof(hyperv_msrs[0]); i++)
-        for (uint32_t index = hyperv_msrs[i].first; index <= hyperv_msrs[i].last; index++)
+    for (unsigned i = 0; i < count; i++)
+        for (uint32_t index = ranges[i].first; index <= ranges[i].last; index++)
             save_msr(vcpu, state, index);
 }
 
@@ -95,11 +102,13 @@ static int save_msrs(struct vcpu *vcpu, struct vcpu_state *state)
     }
     /* One at a time: the list names MSRs that this CPU's CPUID does not have, and KVM stops at the first of those. */
     for (unsigned i = 0; !ret && i < list->nmsrs; i++) {
-        if (list->indices[i] != 0x10) /* TSC: it runs on */
+        if (list->indices[i] != MSR_TSC) /* see renew_tsc() */
             save_msr(vcpu, state, list->indices[i]);
     }
     if (!ret)
-        save_hyperv_msrs(vcpu, state);
+        save_msr_ranges(vcpu, state, mtrrs, sizeof(mtrrs) / sizeof(mtrrs[0]));
+    if (!ret && (vcpu->vm->cpu_model->hyperv & HYPERV_SYNIC))
+        save_msr_ranges(vcpu, state, hyperv_msrs, sizeof(hyperv_msrs) / sizeof(hyperv_msrs[0]));
     free(list);
     return ret;
 }
@@ -150,6 +159,20 @@ static void restore_msrs(const struct vcpu *vcpu, const struct kvm_msrs *msrs)
 }
 
 /*
+ * The TSC counts on from where it would be if the guest had never written it, on all vCPUs alike: that is what KVM
+ * makes of a zero from us (arch/x86/kvm/x86.c, kvm_synchronize_tsc()). What the guest has put into TSC or TSC_ADJUST
+ * stays in the difference to the host's TSC else, also when TSC_ADJUST reads zero again.
+ */
+static void renew_tsc(const struct vcpu *vcpu)
+{
+    struct {
+        struct kvm_msrs head;
+        struct kvm_msr_entry entry;
+    } tsc = {.head.nmsrs = 1, .entry.index = MSR_TSC};
+    (void)ioctl(vcpu->fd, KVM_SET_MSRS, &tsc);
+}
+
+/*
  * On SVM a triple fault clears the VMCB, the root of the nested page tables with it, and KVM loads that again only when
  * its MMU has been reset; with paging off nothing resets it (arch/x86/kvm/svm/svm.c, shutdown_interception();
  * arch/x86/kvm/x86.c, kvm_vcpu_reset()), and the vCPU would fault for ever at its first fetch. A CR4 that differs in a
@@ -172,8 +195,10 @@ int vcpu_state_restore(struct vcpu *vcpu)
     ret = ret ? ret : get(vcpu, KVM_SET_DEBUGREGS, &state->debugregs);
     ret = ret ? ret : get(vcpu, KVM_SET_XCRS, &state->xcrs);
     ret = ret ? ret : get(vcpu, KVM_SET_XSAVE, state->xsave);
-    if (!ret)
+    if (!ret) {
         restore_msrs(vcpu, state->msrs);
+        renew_tsc(vcpu);
+    }
     ret = ret ? ret : get(vcpu, KVM_SET_LAPIC, &state->lapic);
     ret = ret ? ret : get(vcpu, KVM_SET_VCPU_EVENTS, &state->events);
     return ret ? ret : get(vcpu, KVM_SET_MP_STATE, &state->mp_state);

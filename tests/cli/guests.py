@@ -86,7 +86,17 @@ def say(text, port=0x402):
 
 # Ends with the flash's byte as the value of its debug exit, or says so and goes on for good.
 FLASH = flash_image(bytes([0xBA, 0x01, 0x05, 0xEE]) + HALT)  # mov dx, 501h; out dx, al
+FLASH_AND_RESET = flash_image(out(0xCF9, 0x02) + out(0xCF9, 0x06) + HALT)
 FLASH_AND_GO_ON = flash_image(out(0x3F8, ord("!")) + LOOP)
+# Says so, waits for a key on COM1, and programs once more.
+FLASH_AT_KEY = flash_image(out(0x3F8, ord("!")) + bytes([
+    0xBA, 0xFD, 0x03,  # mov dx, 3fdh (line status)
+    0xEC,  # again: in al, dx
+    0xA8, 0x01,  # test al, 1 (data ready)
+    0x74, 0xFB,  # jz again
+    0x67, 0x64, 0xC6, 0x07, 0x10,  # mov byte fs:[edi], 10h (program)
+    0x67, 0x64, 0xC6, 0x07, 0x00,  # mov byte fs:[edi], 0
+]) + LOOP)
 
 # Says "." for good.
 FLOOD = image(out(0x402, ord(".")), bytes([
@@ -126,8 +136,8 @@ def flood_and_exit(count):
     ]), out(0x501, 5), HALT)
 
 
-# Adds one to CMOS byte 40h and ends with its new value as debug exit.
-COUNT = image(bytes([
+# Adds one to CMOS byte 40h; its new value is in AL.
+COUNT_UP = bytes([
     0xB0, 0x40,  # mov al, 40h
     0xE6, 0x70,  # out 70h, al
     0xE4, 0x71,  # in al, 71h
@@ -137,6 +147,9 @@ COUNT = image(bytes([
     0xE6, 0x70,  # out 70h, al
     0x88, 0xE0,  # mov al, ah
     0xE6, 0x71,  # out 71h, al
+])
+# And ends with it as debug exit.
+COUNT = image(COUNT_UP, bytes([
     0xBA, 0x01, 0x05,  # mov dx, 501h
     0xEE,  # out dx, al
 ]), HALT)

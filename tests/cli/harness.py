@@ -244,6 +244,8 @@ class Lines(unittest.TestResult):
 def main():
     libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)  # one that was ignored would be so in ringvmm too
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     wanted = sys.argv[3:]
     loader = unittest.TestLoader()
     if wanted:

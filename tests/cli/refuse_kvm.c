@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
  * For LD_PRELOAD: a host with less KVM than this one. CLI_TEST_OPEN_ERRNO is the errno with which /dev/kvm cannot be
- * opened, CLI_TEST_NO_CAPABILITY the number of one that KVM_CHECK_EXTENSION denies. Nothing else changes.
+ * opened, CLI_TEST_NO_CAPABILITY the number of one that KVM_CHECK_EXTENSION denies. And a disk that fails:
+ * CLI_TEST_SYNC_ERRNO is msync()'s. Nothing else changes.
  */
 #undef _FILE_OFFSET_BITS /* which would give open() here the name open64 */
 #include <dlfcn.h>
@@ -12,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 
 static int number(const char *name)
 {
@@ -47,6 +49,17 @@ static int open_next(const char *symbol, const char *path, int flags, mode_t mod
     }
 DEFINE_OPEN(open)
 DEFINE_OPEN(open64)
+
+int msync(void *addr, size_t length, int flags)
+{
+    int (*next)(void *, size_t, int);
+    int error = number("CLI_TEST_SYNC_ERRNO");
+    *(void **)&next = dlsym(RTLD_NEXT, "msync");
+    if (!error)
+        return next(addr, length, flags);
+    errno = error;
+    return -1;
+}
 
 int ioctl(int fd, unsigned long request, ...)
 {

@@ -170,6 +170,17 @@ class Signals(Case):
                     process.send_signal(number)
                     self.assertEqual(self.end(process, timeout=3).status, status)
 
+    def test_power_button_after_reboot(self):
+        """a guest that was asked and starts again instead is asked again"""
+        for machine in guests.POWER_OFF:
+            with self.subTest(machine=machine):
+                process = self.start_listener(machine, guests.out(0xCF9, 0x02) + guests.out(0xCF9, 0x06))
+                for _ in range(3):
+                    process.send_signal(signal.SIGTERM)
+                    self.assertEqual(process.stdout.read(2), b"b!")
+                process.send_signal(signal.SIGINT)
+                self.assertEqual(self.end(process, timeout=3).status, 130)
+
     def test_power_button_unheard(self):
         """a guest that has not enabled the button's event, or not ACPI, is not asked"""
         for machine in guests.POWER_OFF:
@@ -198,6 +209,22 @@ class Signals(Case):
         self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
         process.send_signal(signal.SIGHUP)
         self.assertEqual(self.end(process).status, 129)
+
+    def test_ignored(self):
+        """signals that were ignored at the start, as under nohup, stay so"""
+        def ignore():
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+        process = self.start_guest(guests.ECHO, preexec_fn=ignore)
+        self.assertEqual(process.stdout.read(1), b"!")
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)
+        process.stdin.write(b"still there")
+        process.stdin.flush()
+        self.assertEqual(process.stdout.read(11), b"still there")
+        process.terminate()
+        self.assertEqual(self.end(process).status, 143)
 
 
 @harness.needs_kvm
@@ -433,6 +460,44 @@ class Terminal(Case):
         for number in (signal.SIGQUIT, signal.SIGABRT, signal.SIGSEGV, signal.SIGBUS, signal.SIGALRM, signal.SIGUSR2):
             self.said = b""
             process = self.started(env=env)
+            process.send_signal(number)
+            self.check_end(process, -number)
+
+    def test_fault_on_thread(self):
+        """a fault on a vCPU's thread, as when the flash file is truncated: the process dies of it, the terminal is restored"""
+        env = dict(os.environ, ASAN_OPTIONS=os.environ.get("ASAN_OPTIONS", "") + ":handle_sigbus=0")
+        self.write("vars", b"\xff" * guests.FLASH_BYTES)
+        process = self.started(guests.FLASH_AT_KEY, "--flash", "vars", env=env)
+        os.truncate("vars", 0)
+        os.write(self.master, b"x")
+        self.check_end(process, -signal.SIGBUS)
+
+    def full_pipe(self):
+        """The end to write to of a pipe that has no room."""
+        reader, writer = os.pipe()
+        self.addCleanup(os.close, reader)
+        self.addCleanup(os.close, writer)
+        os.set_blocking(writer, False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                os.write(writer, b"x" * 4096)
+        os.set_blocking(writer, True)
+        return writer
+
+    def test_blocked_report(self):
+        """statistics that nobody reads: the terminal is restored before, and SIGTERM and SIGHUP end the process"""
+        for number in (signal.SIGTERM, signal.SIGHUP):
+            self.said = b""
+            process = self.start_guest(guests.ECHO, "--stats", "table", stdin=self.slave, stdout=self.slave,
+                                       stderr=self.full_pipe(), preexec_fn=self.own_terminal)
+            self.wait_said(b"!")
+            self.assertTrue(self.raw())
+            os.write(self.master, b"q")
+            self.wait_for("a terminal as before", lambda: termios.tcgetattr(self.slave) == self.before)
+            self.assertIsNone(process.poll())
+            os.write(self.master, b"\x03")  # a Ctrl-C changes nothing
+            time.sleep(0.1)
+            self.assertIsNone(process.poll())
             process.send_signal(number)
             self.check_end(process, -number)
 

@@ -1,15 +1,19 @@
 # SPDX-License-Identifier: BSD-2-Clause
 """Where output goes, and what happens when it cannot: consoles, statistics, the files behind NVRAM and flash."""
 
+import errno
 import json
 import os
 import resource
 import signal
 import socket
+import unittest
 
 import guests
 import harness
-from harness import QUIET, USAGE, Case
+from harness import EXIT, QUIET, USAGE, Case
+
+OVMF_VARS = "/usr/share/OVMF/OVMF_VARS_4M.fd"
 
 
 @harness.needs_kvm
@@ -282,6 +286,16 @@ class Stats(Case):
                     if form == "table":
                         self.assertIn("No space left on device", result.err)
 
+    def test_fifo(self):
+        """--stats to a FIFO: all of it, or one line when nobody reads there"""
+        os.mkfifo("fifo")
+        self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "table:fifo"], "--stats fifo", "nobody reads it")
+        reader = os.open("fifo", os.O_RDONLY | os.O_NONBLOCK)
+        self.addCleanup(os.close, reader)
+        result = self.run_guest(guests.debug_exit(4), *QUIET, "--stats", "table:fifo")
+        self.assertEqual((result.status, result.err), (9, ""))
+        self.assertIn(b"IO Port Access", os.read(reader, 1 << 16))
+
     def test_directory(self):
         """--stats into a directory that is not there: refused before the start"""
         self.refuse([*self.firmware(guests.ENDLESS), *QUIET, "--stats", "json:no/report"], "--stats 'no/report'",
@@ -371,6 +385,55 @@ class Flash(Case):
                             "multiple of 4 KiB, up to 16 MiB")
                 self.assertEqual(os.path.getsize("vars"), size)
 
+    def test_room(self):
+        """flash and firmware of 16 MiB together have room below 4 GiB; with more they are refused"""
+        room = (16 << 20) - guests.SIZE
+        self.new(room)
+        self.assertEqual(self.run_guest(guests.debug_exit(4), *QUIET, *self.FLASH).status, 9)
+        for size in (room + 4096, 16 << 20):
+            self.new(size)
+            self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash vars", f"{size >> 10} KiB",
+                        f"firmware has {guests.SIZE >> 10} KiB", "take a smaller one")
+
+    def on_small_disk(self, room):
+        """A run with a flash of nothing but holes, where there is room for so many KiB."""
+        script = (f"mount -t tmpfs -o size={room + 4}k none small && head -c 4096 /dev/zero >small/filler && "
+                  f'truncate -s {guests.FLASH_BYTES} small/vars && {{ "$0" "$@"; ended=$?; }}; '
+                  'du -k small/vars; exit $ended')
+        return self.run_guest(guests.FLASH, *QUIET, "--flash", "small/vars",
+                              prefix=["unshare", "-m", "sh", "-c", script])
+
+    def test_full(self):
+        """flash with holes: they are filled at the start, or it is refused because the disk is full"""
+        if not harness.mounts():
+            self.skipTest("cannot mount here")
+        os.mkdir("small")
+        for room in (0, guests.FLASH_BYTES // 1024 - 4):
+            result = self.on_small_disk(room)
+            self.assertEqual((result.status, len(result.lines)), (USAGE, 1), result.err)
+            self.check_line(result.lines[0], "--flash small/vars", "holes", "No space left on device")
+        result = self.on_small_disk(guests.FLASH_BYTES // 1024)
+        self.assertEqual((result.status, result.err, result.out), (1, "", f"{guests.FLASH_BYTES // 1024}\tsmall/vars\n"))
+
+    def test_sync_fails(self):
+        """flash that the disk does not take: one line; the guest's verdict stands, success does not"""
+        env = harness.preload(CLI_TEST_SYNC_ERRNO=str(errno.EIO))
+        for guest, status in ((guests.FLASH, (0xFE << 1 | 1) & 0xFF), (guests.FLASH_AND_RESET, USAGE)):
+            self.new()
+            result = self.run_guest(guest, *QUIET, *self.FLASH, "--no-reboot", env=env)
+            self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
+            self.check_line(result.lines[0], "--flash vars", "cannot be written", "may be lost")
+
+    @unittest.skipUnless(os.path.exists(OVMF_VARS), f"{OVMF_VARS} is not there")
+    def test_size_ovmf(self):
+        """flash of another firmware's size is refused for OVMF, and left alone"""
+        right = os.path.getsize(OVMF_VARS)
+        for size in (right - 4096, right + 4096):
+            self.new(size)
+            self.refuse(["--firmware", "ovmf", *QUIET, *self.FLASH], "--flash vars", f"{size} bytes",
+                        f"variables of this firmware take {right}")
+            self.assertEqual(self.read("vars"), b"\xff" * size)
+
     def test_missing(self):
         """flash that is not there: made for OVMF only; a directory is none"""
         self.refuse([*self.firmware(guests.FLASH), *QUIET, *self.FLASH], "--flash 'vars'", "not there", "--firmware ovmf")
@@ -387,6 +450,25 @@ class Flash(Case):
         process.terminate()
         self.assertEqual(self.end(process).status, 143)
         self.assertEqual(self.run_guest(guests.FLASH, *QUIET, *self.FLASH).status, (0xFC << 1 | 1) & 0xFF)
+
+
+@harness.needs_kvm
+class Disk(Case):
+    def test_locked(self):
+        """a disk that another machine writes is refused, and that one named; many may read it; free after the end"""
+        self.write("disk", bytes(1 << 20))
+        guest = self.firmware(guests.ECHO)
+        process = self.spawn("run", *guest, *EXIT, "--disk", "disk")
+        self.assertEqual(process.stdout.read(1), b"!")
+        for option in ("disk", "disk,readonly=on"):
+            self.refuse([*guest, *QUIET, "--disk", option], "--disk", "disk", f"{process.pid}", "lock")
+        self.assertEqual(self.end(process, data=b"q").status, 11)
+        readers = [self.spawn("run", *guest, *EXIT, "--disk", "disk,readonly=on") for _ in range(2)]
+        for reader in readers:
+            self.assertEqual(reader.stdout.read(1), b"!")
+        self.refuse([*guest, *QUIET, "--disk", "disk"], "--disk", "disk", "lock")
+        for reader in readers:
+            self.assertEqual(self.end(reader, data=b"q").status, 11)
 
 
 @harness.needs_kvm
@@ -430,15 +512,16 @@ class Nvram(Case):
         self.assertEqual(self.run_guest(guests.COUNT, *QUIET, *self.NVRAM).status, 3)
 
     def test_full(self):
-        """nvram on a full disk: one line, the guest goes on"""
+        """nvram on a full disk: one line, the guest goes on; its verdict stands, success does not"""
         if not harness.mounts():
             self.skipTest("cannot mount here")
         os.mkdir("small")
         script = 'mount -t tmpfs -o size=4k none small && head -c 4096 /dev/zero >small/filler && exec "$0" "$@"'
-        result = self.run_guest(guests.COUNT, *QUIET, "--rtc", "nvram=small/cmos",
-                                prefix=["unshare", "-m", "sh", "-c", script])
-        self.assertEqual((result.status, len(result.lines)), (3, 1), result.err)
-        self.check_line(result.lines[0], "nvram=small/cmos", "cannot be written", "No space left on device", "lost")
+        for guest, status in ((guests.COUNT, 3), (guests.reset(guests.COUNT_UP), USAGE)):
+            result = self.run_guest(guest, *QUIET, "--rtc", "nvram=small/cmos", "--no-reboot",
+                                    prefix=["unshare", "-m", "sh", "-c", script])
+            self.assertEqual((result.status, len(result.lines)), (status, 1), result.err)
+            self.check_line(result.lines[0], "nvram=small/cmos", "cannot be written", "No space left on device", "lost")
 
 
 if __name__ == "__main__":

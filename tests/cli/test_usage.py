@@ -353,6 +353,18 @@ class Files(Case):
             os.chmod(self.write("ringvmm", file.read()), 0o755)
         return {"program": os.path.abspath("ringvmm"), "user": 65534, "group": 65534, "extra_groups": []}
 
+    def test_disk_read_only(self):
+        """a disk that may not be written: readonly=on is named, and does; one that may not be read"""
+        os.chmod(self.write("disk", bytes(1 << 20)), 0o444)
+        os.chmod(self.write("secret", bytes(1 << 20)), 0)
+        how = self.nobody()
+        firmware = self.firmware(guests.ENDLESS)
+        self.refuse([*firmware, *QUIET, "--disk", "disk"], "--disk 'disk'", "may not be written; readonly=on", **how)
+        result = self.run_it("run", *firmware, *QUIET, "--disk", "disk,readonly=on", "--dry-run", **how)
+        self.assertEqual((result.status, result.out, result.err), (0, "", ""))
+        for option in ("secret", "secret,readonly=on"):
+            self.refuse([*firmware, *QUIET, "--disk", option], "--disk 'secret'", "Permission denied", **how)
+
     def test_paths(self):
         """files that cannot be made: a missing directory, a directory, no permission"""
         os.mkdir("there")

@@ -44,7 +44,7 @@ last_line() {
 
 end_guest() {
 	sleep 0.2 # the end of the last line
-	kill -INT "$guest"
+	kill -TERM "$guest" # the shell has it ignore SIGINT
 	wait "$guest" || :
 	guest=''
 }

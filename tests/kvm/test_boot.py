@@ -111,6 +111,17 @@ def boot(ringvmm, images, kind, initrd_path, initrd):
     print('%s: registers, map, command line, module, reset' % kind)
 
 
+def places(ringvmm, images):
+    """The registers that ACPI's tables name are, after a reset too, where the board has them, wherever the guest has put
+    them."""
+    for machine, ecam, moved in (('i440fx', '0', '0'), ('q35', 'e0000001', 'd0000001')):
+        status, said = run(ringvmm, '--kernel', os.path.join(images, 'pvh'), '--append', 'reset', '--machine', machine)
+        expect('%s, status' % machine, status, PASSED)
+        expect('%s, power management' % machine, said['pm-base'], ['601', '1281', '601'])
+        expect('%s, MMCONFIG' % machine, said['ecam'], [ecam, moved, ecam])
+    print('places: where the tables say, after a reset too')
+
+
 def firmware(ringvmm, images, initrd_path, initrd):
     """With --firmware the kernel is in fw_cfg."""
     kernel = os.path.join(images, 'linux')
@@ -141,6 +152,7 @@ def main():
             file.write(initrd)
         for kind in FIXED:
             boot(sys.argv[1], sys.argv[2], kind, path, initrd)
+        places(sys.argv[1], sys.argv[2])
         firmware(sys.argv[1], sys.argv[2], path, initrd)
 
 

@@ -523,6 +523,23 @@ static void test_no_reboot(void **state)
     }
 }
 
+/* MTRRs and TSC are after a reset what they were at power-on, whatever the guest has made of them. A KVM by software
+ * may not let the guest write its TSC. */
+static void test_msrs_across_reset(void **state)
+{
+    (void)state;
+    static const char at_power_on[] = "00000000 00000000 00000000 00000000 00\n",
+                      written[] = "80000800 00000006 04040404 00000c06 0";
+    const size_t line = sizeof(at_power_on) - 1;
+    struct run run = RUN("--firmware", image("msrs", 0, 0, 0), CONSOLES, "--cpus", "2", "--coalesce", coalesce());
+    assert_ended(&run, PASSED);
+    assert_int_equal(run.length, 3 * line);
+    assert_memory_equal(run.output, at_power_on, line);
+    assert_memory_equal(run.output + line, written, sizeof(written) - 1);
+    assert_memory_equal(run.output + 2 * line, at_power_on, line);
+    run_free(&run);
+}
+
 static void clean_up(void)
 {
     static const char *const names[] = {"image", "nvram", "log", "serial"};
@@ -563,6 +580,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_resets),
         cmocka_unit_test(test_no_reboot),
         cmocka_unit_test(test_hundred_resets),
+        cmocka_unit_test(test_msrs_across_reset),
     };
     int failed = cmocka_run_group_tests_name("machine", tests, NULL, NULL);
     clean_up();

@@ -30,6 +30,10 @@ def read(path):
         return file.read()
 
 
+class Skip(Exception):
+    """A test that cannot run here, and why."""
+
+
 class Runner:
     def __init__(self, ringvmm, images, scratch):
         self.ringvmm, self.images, self.scratch = ringvmm, images, scratch
@@ -151,8 +155,7 @@ def test_full(runner):
     os.mkdir(where)
     if os.geteuid() or subprocess.run(['mount', '-t', 'tmpfs', '-o', 'size=256k', 'none', where], capture_output=True,
                                       check=False).returncode:
-        print('nothing may be mounted here')
-        return
+        raise Skip('nothing may be mounted here')
     try:
         disk = os.path.join(where, 'disk')
         with open(disk, 'wb') as file:
@@ -193,8 +196,7 @@ def boot_sector(text):
 def test_seabios(runner):
     """SeaBIOS finds the disk and boots from it."""
     if not os.path.exists('/usr/share/seabios/bios-256k.bin'):
-        print('SeaBIOS is not installed')
-        return
+        raise Skip('SeaBIOS is not installed')
     for machine in MACHINES:
         disk = runner.file('disk', boot_sector(b'booted from it\n') + bytes((1 << 20) - 512))
         _, log, stats = runner.run('seabios', '--machine', machine, '--disk', disk)
@@ -210,13 +212,20 @@ def main():
     except OSError as error:
         print('skipped: /dev/kvm:', error)
         sys.exit(SKIPPED)
+    done = 0
     for name, test in list(globals().items()):
         if not name.startswith('test_') or not all(part in name for part in sys.argv[3:]):
             continue
         with tempfile.TemporaryDirectory(prefix='ringvmm-test-') as scratch:
             start = time.monotonic()
-            test(Runner(sys.argv[1], sys.argv[2], scratch))
+            try:
+                test(Runner(sys.argv[1], sys.argv[2], scratch))
+            except Skip as why:
+                print('SKIP %s: %s' % (test.__doc__, why), flush=True)
+                continue
+            done += 1
             print('ok   %s (%.1f s)' % (test.__doc__, time.monotonic() - start), flush=True)
+    sys.exit(0 if done else SKIPPED)
 
 
 if __name__ == '__main__':

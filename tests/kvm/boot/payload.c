@@ -4,8 +4,9 @@
  * 32-bit code in an ELF file) and LINUX (64-bit code in a bzImage). Text goes to port 0x402, the verdict 0x21 to port
  * 0x501.
  *
- * With "reset" in the command line it spoils its own data and resets the machine the first time, and so must be found
- * as in the file the second time. What tells the two apart is a word of low memory, which a reset leaves alone.
+ * With "reset" in the command line it spoils its own data, moves the registers that ACPI's tables name, and resets the
+ * machine the first time, and so must be found as in the file the second time. What tells the two apart is a word of
+ * low memory, which a reset leaves alone.
  */
 #include <stddef.h>
 #include <stdint.h>
@@ -15,6 +16,7 @@
 #define VERDICT     0x21
 #define FW_CFG      0x510
 #define FW_CFG_CPUS 5
+#define I440FX      0x12378086u                    /* the host bridge's vendor and device; else it is a q35 */
 #define BOOTS       ((volatile uint32_t *)0x10000) /* low memory that nothing else of this is in */
 #define BOOTS_MAGIC 0xb0075000u
 #define STARTED     ((volatile uint8_t *)0x600)       /* how many other CPUs have run */
@@ -42,6 +44,18 @@ static uint8_t in8(uint16_t port)
 static void out16(uint16_t port, uint16_t value)
 {
     __asm__ volatile("outw %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static void out32(uint16_t port, uint32_t value)
+{
+    __asm__ volatile("outl %0, %1" : : "a"(value), "Nd"(port));
+}
+
+static uint32_t in32(uint16_t port)
+{
+    uint32_t value;
+    __asm__ volatile("inl %1, %0" : "=a"(value) : "Nd"(port));
+    return value;
 }
 
 static void say(const char *text)
@@ -137,6 +151,29 @@ static void show_self(void)
     show("spoilt", spoilt);
 }
 
+/* Where power management registers and, on a q35, configuration space in memory are. */
+static void show_places(void)
+{
+    out32(0xcf8, 0x80000000);
+    uint32_t host = in32(0xcfc);
+    show("host", host);
+    out32(0xcf8, host == I440FX ? 0x80000b40 : 0x8000f840);
+    show("pm-base", in32(0xcfc));
+    out32(0xcf8, 0x80000060);
+    show("ecam", host == I440FX ? 0 : in32(0xcfc));
+}
+
+static void move_places(void)
+{
+    out32(0xcf8, 0x80000000);
+    uint32_t host = in32(0xcfc);
+    out32(0xcf8, host == I440FX ? 0x80000b40 : 0x8000f840);
+    out32(0xcfc, 0x1281);
+    out32(0xcf8, 0x80000060);
+    if (host != I440FX)
+        out32(0xcfc, 0xd0000001);
+}
+
 static void send(uint32_t command)
 {
     *ICR = command;
@@ -186,6 +223,8 @@ static void reset_once(uint64_t cmdline)
         data[i] = 0x55;
     for (size_t i = 0; i < sizeof(bss); i++)
         bss[i] = 0x55;
+    move_places();
+    show_places();
     out8(0xcf9, 0x02);
     out8(0xcf9, 0x06);
     stop();
@@ -276,6 +315,7 @@ void payload_main(uint64_t first, uint64_t second)
     show("rsdp-text", *(volatile uint64_t *)0xe0000);
     show("smbios-text", *(volatile uint32_t *)0xf0000);
     show_processor();
+    show_places();
     show_cpus();
     show_self();
     reset_once(CMDLINE);
