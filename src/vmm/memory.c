@@ -3,11 +3,10 @@
 
 #include <errno.h>
 #include <linux/kvm.h>
-#include <linux/memfd.h>
+#include <linux/mman.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 #define WINDOW_SIZE  0x40000u
 #define MEBIBYTE     0x100000u
@@ -84,19 +83,38 @@ static int window_create(struct memory *memory)
     return 0;
 }
 
+/* Address space for `size` bytes that begins with a huge page. MAP_FAILED: there is none. */
+static void *reserve(uint64_t size)
+{
+    uint8_t *space = mmap(NULL, size + MEMORY_HUGE_PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (space == MAP_FAILED)
+        return MAP_FAILED;
+    uint64_t before = -(uintptr_t)space % MEMORY_HUGE_PAGE, after = MEMORY_HUGE_PAGE - before;
+    if (before)
+        munmap(space, before);
+    if (after)
+        munmap(space + before + size, after);
+    return space + before;
+}
+
+/* Where the first guests live that are started and ended by the hundred: a huge page would be all of their memory, and
+ * its clearing much of their time. */
+#define SMALL_GUEST MEMORY_HUGE_PAGE
+
 static int ram_create(struct memory *memory, bool huge)
 {
-    memory->memfd = memfd_create("ringvmm-ram", MFD_CLOEXEC | (huge ? MFD_HUGETLB | MFD_HUGE_2MB : 0u));
-    if (memory->memfd < 0)
+    /* Pages of the pool are reserved, so that one that is too small shows here and not as a SIGBUS later. */
+    const int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (huge ? MAP_HUGETLB | MAP_HUGE_2MB : MAP_NORESERVE);
+    void *space = reserve(memory->size);
+    if (space == MAP_FAILED)
         return -errno;
-    if (ftruncate(memory->memfd, (off_t)memory->size) < 0)
-        return errno == EFBIG || errno == EINVAL ? -ENOMEM : -errno;
-    /* Huge pages are reserved, so that a pool that is too small shows here and not as a SIGBUS later. */
-    int flags = MAP_SHARED | (huge ? 0 : MAP_NORESERVE);
-    void *ram = mmap(NULL, memory->size, PROT_READ | PROT_WRITE, flags, memory->memfd, 0);
-    if (ram == MAP_FAILED)
+    memory->ram = space;
+    if (mmap(space, memory->size, PROT_READ | PROT_WRITE, flags, -1, 0) == MAP_FAILED)
         return -errno;
-    memory->ram = ram;
+    if (!huge && memory->size > SMALL_GUEST) {
+        (void)madvise(space, SMALL_GUEST, MADV_NOHUGEPAGE); /* EINVAL: a kernel without */
+        (void)madvise(memory->ram + SMALL_GUEST, memory->size - SMALL_GUEST, MADV_HUGEPAGE);
+    }
     return 0;
 }
 
@@ -130,7 +148,6 @@ int memory_create(struct memory *memory, int vm_fd, uint64_t size, uint64_t low_
     memset(memory, 0, sizeof(*memory));
     pthread_mutex_init(&memory->pam_lock, NULL);
     memory->vm_fd = vm_fd;
-    memory->memfd = -1;
     memory->size = size;
     memory->low_size = size < low_limit ? size : low_limit;
     memory->high_size = size - memory->low_size;
@@ -168,8 +185,6 @@ void memory_destroy(struct memory *memory)
         munmap(memory->rom, memory->rom_size);
     if (memory->window)
         munmap(memory->window, WINDOW_SIZE);
-    if (memory->memfd >= 0)
-        close(memory->memfd);
     pthread_mutex_destroy(&memory->pam_lock);
 }
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 /*
- * Guest memory of a PC: RAM from a memfd (so that another process can map it), the firmware's ROM at the end of 4 GiB,
- * and the 256 KiB below 1 MiB whose 13 segments the host bridge's PAM registers turn to RAM or ROM.
+ * Guest memory of a PC: RAM, which is private, as only that gets huge pages by default; the firmware's ROM at the end
+ * of 4 GiB; and the 256 KiB below 1 MiB whose 13 segments the host bridge's PAM registers turn to RAM or ROM.
  */
 #ifndef VMM_MEMORY_H
 #define VMM_MEMORY_H
@@ -24,8 +24,7 @@
 
 struct memory {
     int vm_fd;
-    int memfd;
-    uint8_t *ram; /* the whole memfd; guest address 0 first, what lies above 4 GiB behind it */
+    uint8_t *ram; /* all of it; guest address 0 first, what lies above 4 GiB behind it */
     uint64_t size, low_size, high_size;
     uint8_t *rom; /* the firmware image; NULL and 0: there is none, and ones are read where it would be */
     uint64_t rom_size;

@@ -261,7 +261,7 @@ class Resources(Case):
         for options, least, most in ((["--prefault"], 96 << 10, 160 << 10), ([], 0, 48 << 10)):
             process = self.start_guest(guests.ENDLESS, *QUIET, "--memory", "96M", *options)
             self.wait_for("vCPU", lambda: "vcpu0" in self.threads(process))
-            there = self.memory_of(process, "RssShmem")
+            there = self.memory_of(process, "RssAnon")
             self.assertTrue(least <= there <= most, f"{options}: {there} KiB")
             process.terminate()
             self.assertEqual(self.end(process).status, 143)

@@ -134,7 +134,7 @@ static void a_furnished_host(void **state)
     host_file("/sys/devices/system/cpu/nohz_full", "(null)\n");
     host_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "powersave\n");
     host_file("/sys/devices/system/clocksource/clocksource0/current_clocksource", "tsc\n");
-    host_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size [advise] never deny force\n");
+    host_file("/sys/kernel/mm/transparent_hugepage/enabled", "always [madvise] never\n");
     host_file("/proc/meminfo", "MemTotal:  1 kB\nHugePages_Total:      16\n");
     host_file(OPTIONS_SEABIOS_PATH, "");
     doctor_gather(&report, root);
@@ -147,15 +147,15 @@ static void a_furnished_host(void **state)
     expect("nohz_full CPUs", DOCTOR_OK, "none");
     expect("cpufreq governor", DOCTOR_WARN, "powersave");
     expect("clocksource", DOCTOR_OK, "tsc");
-    expect("transparent huge pages", DOCTOR_OK, "shared memory: advise");
+    expect("transparent huge pages", DOCTOR_OK, "madvise");
     expect("reserved huge pages", DOCTOR_OK, "16");
     expect("SeaBIOS", DOCTOR_OK, OPTIONS_SEABIOS_PATH);
     host_file("/proc/cpuinfo", "flags : svm\n");
-    host_file("/sys/kernel/mm/transparent_hugepage/shmem_enabled", "always within_size advise [never]\n");
+    host_file("/sys/kernel/mm/transparent_hugepage/enabled", "always madvise [never]\n");
     host_file("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor", "performance\n");
     doctor_gather(&report, root);
     expect("VT-x/SVM", DOCTOR_OK, "SVM (svm)");
-    expect("transparent huge pages", DOCTOR_WARN, "shared memory: never");
+    expect("transparent huge pages", DOCTOR_WARN, "never");
     expect("cpufreq governor", DOCTOR_OK, "performance");
 }
 
