@@ -48,7 +48,9 @@ suite() {
 say "building"
 build_in build
 say "testing"
-suite build
+suite build --no-suite rig
+say "testing in the rig, which keeps one CPU busy: two at a time"
+suite build --suite rig --num-processes 2
 
 # The sanitizers see what the plain build cannot. KVM's mappings and the fuzz targets (which have sanitizers of their own)
 # are left to the plain build. Warnings are the plain build's too: gcc 12 sees things that are not there in instrumented code.

@@ -17,7 +17,7 @@ modules=(--kernel mmio2)
 in_rig() {
 	local cpus=$1
 	shift
-	"$rig/run" "${modules[@]}" --cpus "$cpus" --build "$build" --out "$build/daemon-rig-out/$what" --timeout 300 -- \
+	"$rig/run" "${modules[@]}" --cpus "$cpus" --build "$build" --out "$build/rig-out-daemon-$what" --timeout 300 -- \
 		bash -c "$*" bash "$build" "$project/tests/daemon"
 }
 

@@ -19,7 +19,7 @@ export RINGVMM_TEST_SLOW=${RINGVMM_TEST_SLOW:-10}
 # boot KERNEL CPUS PART - ends the test unless all that PART (inside.py) is made of passes.
 boot() {
 	local status=0
-	"$rig/run" --kernel "$1" --cpus "$2" --build "$build" --out "$build/kvm-rig-out/$what-$3" --timeout 280 -- \
+	"$rig/run" --kernel "$1" --cpus "$2" --build "$build" --out "$build/rig-out-kvm-$what-$3" --timeout 280 -- \
 		python3 "$project/tests/kvm-rig/inside.py" "$what" "$3" "$build" || status=$?
 	[ "$status" = 0 ] || {
 		echo "FAIL: $what, $3: exit status $status"

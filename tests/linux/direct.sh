@@ -12,7 +12,8 @@ set -eu
 
 build=$(realpath "$1")
 what=$2
-guest=$build/linux-guest
+guest=$build/linux-guest-$what
+out=$build/rig-out-linux-$what
 ovmf=/usr/share/OVMF/OVMF_CODE_4M.fd
 if [ "$what" != direct ] && [ ! -r "$ovmf" ]; then
 	echo "SKIP: $ovmf is not there (Debian: ovmf)"
@@ -49,11 +50,11 @@ if [ "$what" = disk ]; then
 	"$project/tests/linux/disk_image.sh" "$guest/disk" "$guest/vmlinuz" "$guest/initrd" "$cmdline"
 fi
 
-"$rig/run" --kernel mmio2 --cpus 1 --build "$build" --out "$build/linux-out" --timeout 500 -- \
+"$rig/run" --kernel mmio2 --cpus 1 --build "$build" --out "$out" --timeout 500 -- \
 	python3 "$project/tests/linux/inside.py" "$what" "$build"
-[ "$what" != disk ] || for disk in "$build"/linux-out/disk.*; do
-	PATH=$PATH:/usr/sbin:/sbin e2fsck -fn "$disk?offset=$((49 * 1024 * 1024))" >"$build/linux-out/fsck.log" 2>&1 || {
-		cat "$build/linux-out/fsck.log"
+[ "$what" != disk ] || for disk in "$out"/disk.*; do
+	PATH=$PATH:/usr/sbin:/sbin e2fsck -fn "$disk?offset=$((49 * 1024 * 1024))" >"$out/fsck.log" 2>&1 || {
+		cat "$out/fsck.log"
 		echo "FAIL: the file system on $disk is not clean"
 		exit 1
 	}

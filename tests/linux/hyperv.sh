@@ -19,5 +19,5 @@ cp "$guest/busybox" "$tree/bin"
 cp "$project/tests/linux/init" "$tree/init"
 (cd "$tree" && find . | sort | "$guest/busybox" cpio -o -H newc 2>/dev/null) >"$guest/initrd"
 
-"$rig/run" --kernel stock --cpus 1 --build "$build" --out "$build/hyperv-out" --timeout 400 -- \
+"$rig/run" --kernel stock --cpus 1 --build "$build" --out "$build/rig-out-hyperv" --timeout 400 -- \
 	python3 "$project/tests/linux/hyperv_inside.py" "$build"

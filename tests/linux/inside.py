@@ -34,6 +34,11 @@ def say(*words):
     print(*words, flush=True)
 
 
+def own_folder():
+    """Where direct.sh has put what is booted."""
+    return 'linux-guest-' + sys.argv[1]
+
+
 class Failed(Exception):
     """What was expected, and what came."""
 
@@ -41,8 +46,8 @@ class Failed(Exception):
 class Guest:
     """A run of ringvmm with its serial line here."""
 
-    def __init__(self, build, kernel, *options, folder='linux-guest', append=''):
-        guest = os.path.join(build, folder)
+    def __init__(self, build, kernel, *options, folder=None, append=''):
+        guest = os.path.join(build, folder or own_folder())
         self.title = '%s %s' % (kernel or 'disk', ' '.join(options))
         self.command = [os.path.join(build, 'ringvmm'), 'run', '--memory', '%dM' % MEMORY_MIB, *options]
         if kernel:
@@ -232,7 +237,7 @@ def disk_runs(build):
     for name, *options in (('seabios', '--cpus', '4', '--coalesce', 'mmio2'),
                            ('ovmf', '--machine', 'q35', '--cpus', '2', '--coalesce', 'v1')):
         image = os.path.join(os.environ['OUT'], 'disk.' + name)
-        shutil.copy(os.path.join(build, 'linux-guest', 'disk'), image)
+        shutil.copy(os.path.join(build, own_folder(), 'disk'), image)
         runs.append((from_disk, None, '--firmware', name, *options, '--no-reboot', '--disk', image))
     return runs
 
@@ -271,7 +276,7 @@ def runs_of(what, build):
                 (by_firmware, 'vmlinuz', '--machine', 'q35', '--firmware', 'ovmf', '--no-reboot')]
     runs = [(reboot_and_power_off, 'vmlinuz', '--coalesce', 'mmio2'),
             (reboot_ends, 'vmlinuz', '--machine', 'q35', '--coalesce', 'v1', '--cpus', '2', '--no-reboot')]
-    if os.path.exists(os.path.join(build, 'linux-guest', 'vmlinux')):
+    if os.path.exists(os.path.join(build, own_folder(), 'vmlinux')):
         runs.append((power_off, 'vmlinux', '--coalesce', 'mmio2'))
     return runs
 
@@ -280,7 +285,7 @@ def main():
     if len(sys.argv) != 3 or sys.argv[1] not in ('direct', 'ovmf', 'disk', 'hpet'):
         sys.exit(__doc__)
     what, build = sys.argv[1:]
-    with open(os.path.join(build, 'linux-guest', 'blob'), 'rb') as file:
+    with open(os.path.join(build, own_folder(), 'blob'), 'rb') as file:
         blob = hashlib.sha256(file.read()).hexdigest()
     failed = 0
     for steps, *options in runs_of(what, build):

@@ -9,7 +9,7 @@ set -eu
 
 build=$(realpath "$1")
 guest=$build/virtio-guest
-out=$build/virtio-out
+out=$build/rig-out-virtio
 PATH=$PATH:/usr/sbin:/sbin
 need_rig mmio2
 "$rig/run" --guest "$guest" || { echo "FAIL: tests/rig/run --guest" && exit 1; }
