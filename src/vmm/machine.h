@@ -113,10 +113,14 @@ struct __attribute__((packed)) machine_e820 {
     uint32_t type;
 };
 
+/* A disk's line in fw_cfg's "bootorder". */
+#define MACHINE_BOOT_PATH_SIZE 32
+
 /* What fw_cfg hands out; it refers to this by pointer, so it lives as long as the device. */
 struct machine_firmware {
     struct machine_e820 e820[2];
-    struct fw_cfg_item items[10 + BOOT_FW_CFG_ITEMS + TABLES_FW_CFG_ITEMS];
+    char boot_order[OPTIONS_MAX_DISKS * MACHINE_BOOT_PATH_SIZE];
+    struct fw_cfg_item items[11 + BOOT_FW_CFG_ITEMS + TABLES_FW_CFG_ITEMS];
     struct fw_cfg_config config;
 };
 

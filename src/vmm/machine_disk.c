@@ -3,9 +3,11 @@
 #include "vmm/machine_internal.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <ringd/models/virtio_blk.h>
 
@@ -142,6 +144,17 @@ int machine_disk_open(struct machine *machine, const struct option_disk *option,
     }
     *out = disk;
     return 0;
+}
+
+bool machine_disk_has_boot_sector(const struct option_disk *option)
+{
+    uint8_t mark[2] = {0x55, 0xaa};
+    int fd = open(option->file, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return true;
+    ssize_t got = pread(fd, mark, sizeof(mark), 510);
+    close(fd);
+    return got != sizeof(mark) || (mark[0] == 0x55 && mark[1] == 0xaa);
 }
 
 int machine_disk_add(struct machine_disk *disk, struct machine_function *function, const char *label,

@@ -102,6 +102,9 @@ void machine_remove_doorbells(struct machine_device *device, unsigned region);
 bool machine_ring_doorbells(struct machine_device *device);
 void machine_free_doorbells(struct machine_device *device);
 
+/* Virtio devices have a slot each from here on: the host bridge is 0, i440fx's PIIX3 1, and a display would be 2. */
+#define MACHINE_FIRST_SLOT 3u
+
 /* Virtio devices, as the options have them: their functions, before the PCI host is made; and the devices behind them.
  * 0, or -errno with the reason on stderr. */
 int machine_add_virtio_functions(struct machine *machine);
@@ -109,13 +112,15 @@ int machine_add_virtio_devices(struct machine *machine);
 /* After the ringd is gone. */
 void machine_free_virtio(struct machine *machine);
 
-/* A disk: a virtio-blk and the image behind it. machine_disk_open reports an error on stderr. machine_disk_drain waits
- * until no request is under way; true: there was one. machine_disk_close returns -errno where something may not have
- * been written. */
+/* A disk: a virtio-blk and the image behind it. machine_disk_open reports an error on stderr.
+ * machine_disk_has_boot_sector: whether a BIOS would start it; true also where it cannot be read. machine_disk_drain
+ * waits until no request is under way; true: there was one. machine_disk_close returns -errno where something may not
+ * have been written. */
 struct machine_disk;
 int machine_disk_open(struct machine *machine, const struct option_disk *option, struct machine_disk **out);
 int machine_disk_add(struct machine_disk *disk, struct machine_function *function, const char *label,
                      struct ringd_dev **out);
+bool machine_disk_has_boot_sector(const struct option_disk *option);
 bool machine_disk_drain(struct machine_disk *disk);
 int machine_disk_close(struct machine_disk *disk);
 
@@ -143,6 +148,9 @@ void machine_note_pending(struct machine *machine);
 /* The machine's tables, before fw_cfg hands them out. */
 void machine_make_tables(struct machine *machine);
 
+/* Open Firmware's paths of the disks that have an order, a line each, as SeaBIOS and OVMF look for them in fw_cfg's
+ * "bootorder". Returns the bytes with the end of the string, 0: none has one. */
+size_t machine_boot_order(const struct run_options *options, char out[OPTIONS_MAX_DISKS * MACHINE_BOOT_PATH_SIZE]);
 /* A region has a new place: the tables say so from now on. apply_lock held; takes fw_cfg's. */
 void machine_tables_moved(struct machine *machine, const struct ringd_dev *dev, unsigned region, uint64_t addr);
 

@@ -168,6 +168,9 @@ static void fill_fw_cfg(struct machine *machine)
         .name = "etc/e820", .data = notes->e820, .size = sizeof(notes->e820[0]) * (memory->high_size ? 2 : 1)};
     if (strcmp(machine->options->serial, "null") != 0) /* the firmware's screen, there being no other */
         notes->items[count++] = (struct fw_cfg_item){.name = "etc/sercon-port", .size = 2, .value = SERIAL_PORT};
+    uint32_t order = (uint32_t)machine_boot_order(machine->options, notes->boot_order);
+    if (order)
+        notes->items[count++] = (struct fw_cfg_item){.name = "bootorder", .data = notes->boot_order, .size = order};
     machine_make_tables(machine);
     count += tables_fw_cfg_items(&machine->tables, machine->options->uuid, notes->items + count);
     count += boot_fw_cfg_items(machine->boot, notes->items + count);

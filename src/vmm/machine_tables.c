@@ -145,3 +145,15 @@ int machine_place_tables(struct machine *machine, uint64_t gpa, uint64_t *rsdp)
     memcpy(memory->window + (RSDP_COPY - MEMORY_PAM_START), memory->ram + *rsdp, ACPI_RSDP_SIZE);
     return smbios_place(&machine->tables.smbios, memory->window + (SMBIOS_ENTRY - MEMORY_PAM_START), SMBIOS_ENTRY);
 }
+
+size_t machine_boot_order(const struct run_options *options, char out[OPTIONS_MAX_DISKS * MACHINE_BOOT_PATH_SIZE])
+{
+    const size_t room = OPTIONS_MAX_DISKS * MACHINE_BOOT_PATH_SIZE;
+    size_t used = 0;
+    for (int index = 0; index < OPTIONS_MAX_DISKS; index++)
+        for (unsigned i = 0; i < options->disk_count; i++)
+            if (options->disks[i].boot_index == index)
+                used += (size_t)snprintf(out + used, room - used, "%s/pci@i0cf8/scsi@%x/disk@0,0", used ? "\n" : "",
+                                         MACHINE_FIRST_SLOT + i);
+    return used ? used + 1 : 0;
+}

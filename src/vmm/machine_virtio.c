@@ -15,8 +15,6 @@
 
 #include "vmm/vcpu.h"
 
-#define FIRST_SLOT 3u /* i440fx: the host bridge is 0, PIIX3 1 and a display would be 2 */
-
 struct machine_virtio {
     struct machine *machine;
     enum virtio_pci_type type;
@@ -81,7 +79,7 @@ static int add_function(struct machine *machine, enum virtio_pci_type type, cons
     struct machine_virtio *virtio = calloc(1, sizeof(*virtio));
     if (!virtio)
         return -ENOMEM;
-    uint8_t devfn = PCI_FUNCTION_DEVFN(FIRST_SLOT + machine->virtio_count, 0);
+    uint8_t devfn = PCI_FUNCTION_DEVFN(MACHINE_FIRST_SLOT + machine->virtio_count, 0);
     machine->virtio[machine->virtio_count++] = virtio;
     virtio->machine = machine;
     virtio->type = type;
@@ -89,6 +87,30 @@ static int add_function(struct machine *machine, enum virtio_pci_type type, cons
     snprintf(virtio->label, sizeof(virtio->label), "%s", label);
     int ret = virtio_pci_function_init(&virtio->fn, type);
     return ret ? ret : machine_add_function(machine, devfn, &virtio->fn, &virtio->function);
+}
+
+/* The firmware says that it finds nothing to boot where few look. OVMF's disks have the mark too: UEFI 2.10, 5.2.3. */
+static void note_boot_sector(const struct run_options *options)
+{
+    const bool seabios = strcmp(options->firmware, "seabios") == 0;
+    if (!seabios && strcmp(options->firmware, "ovmf") != 0)
+        return; /* who knows what it boots */
+    const struct option_disk *first = &options->disks[0];
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        const struct option_disk *disk = &options->disks[i];
+        if (!seabios && machine_disk_has_boot_sector(disk))
+            return;
+        if (disk->boot_index >= 0 && (first->boot_index < 0 || disk->boot_index < first->boot_index))
+            first = disk;
+    }
+    if (seabios && machine_disk_has_boot_sector(first))
+        return;
+    fprintf(stderr,
+            "ringvmm: --disk %s: no boot sector (the bytes 55 AA at 510): the firmware will not boot from it%s\n",
+            first->file,
+            options->disk_count == 1 ? ""
+            : seabios                ? "; SeaBIOS tries one disk, the first unless bootindex= names another"
+                                     : ", nor from any other disk");
 }
 
 int machine_add_virtio_functions(struct machine *machine)
@@ -102,6 +124,8 @@ int machine_add_virtio_functions(struct machine *machine)
         ret = machine_disk_open(machine, &options->disks[i], &disk);
         ret = ret ? ret : add_function(machine, VIRTIO_PCI_BLK, label, disk);
     }
+    if (!ret && options->disk_count && !options->kernel)
+        note_boot_sector(options);
     if (!ret && machine->console)
         ret = add_function(machine, VIRTIO_PCI_CONSOLE, "virtio-console", NULL);
     if (!ret && options->virtio_rng)

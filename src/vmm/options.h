@@ -60,7 +60,8 @@ struct option_disk {
     char file[PATH_MAX]; /* a copy, as rtc_nvram */
     bool read_only;
     bool discard;
-    int aio; /* enum option_aio */
+    int aio;        /* enum option_aio */
+    int boot_index; /* 0 to OPTIONS_MAX_DISKS - 1, the lowest first; -1: where the firmware likes */
     char serial[OPTIONS_SERIAL_BYTES + 1];
 };
 

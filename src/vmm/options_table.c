@@ -267,6 +267,12 @@ static const struct option_row disk_keys[] = {
      .argument = "TEXT",
      .set = set_disk_serial,
      .help = "the disk's serial number, up to 20 bytes"},
+    {.name = "bootindex",
+     .type = OPTION_NUMBER,
+     .argument = "N",
+     .max = OPTIONS_MAX_DISKS - 1,
+     .offset = offsetof(struct option_disk, boot_index),
+     .help = "the firmware boots from the disk with the lowest; OVMF tries the others after it"},
     {0}};
 
 static const struct option_row run_rows[] = {
@@ -685,6 +691,25 @@ static bool check_kernel(struct run_options *options, struct options_error *erro
     return true;
 }
 
+static bool check_boot_order(const struct run_options *options, struct options_error *error)
+{
+    const struct option_disk *by_index[OPTIONS_MAX_DISKS] = {NULL};
+
+    for (unsigned i = 0; i < options->disk_count; i++) {
+        const struct option_disk *disk = &options->disks[i];
+
+        if (disk->boot_index < 0)
+            continue;
+        if (by_index[disk->boot_index]) {
+            options_fail(error, "--disk bootindex %d given twice: for '%s' and '%s'", disk->boot_index,
+                         by_index[disk->boot_index]->file, disk->file);
+            return false;
+        }
+        by_index[disk->boot_index] = disk;
+    }
+    return true;
+}
+
 /* The daemon has its own PCI functions, and only those. */
 static bool check_delegation(const struct run_options *options, struct options_error *error)
 {
@@ -714,7 +739,7 @@ enum options_result options_parse_run(int argc, char *const *argv, struct run_op
         return OPTIONS_ERROR;
     }
     if (!options_check_cpu(out, error) || !check_kernel(out, error) || !check_delegation(out, error) ||
-        !check_ports(out, error) || !check_paths(out, error))
+        !check_boot_order(out, error) || !check_ports(out, error) || !check_paths(out, error))
         return OPTIONS_ERROR;
     return OPTIONS_OK;
 }

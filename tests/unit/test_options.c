@@ -192,6 +192,7 @@ static void virtio_options(void **state)
     assert_true(o->disks[0].discard);
     assert_int_equal(o->disks[0].aio, OPTION_AIO_AUTO);
     assert_string_equal(o->disks[0].serial, "");
+    assert_int_equal(o->disks[0].boot_index, -1);
     assert_string_equal(o->disks[1].file, "b=c.img"); /* no key, so a name */
     assert_true(o->disks[1].read_only);
     assert_string_equal(o->disks[1].serial, "S1");
@@ -203,6 +204,10 @@ static void virtio_options(void **state)
     assert_string_equal(o->virtio_console, "unix:/c");
     o = good(&line, "--disk a,serial=12345678901234567890");
     assert_string_equal(o->disks[0].serial, "12345678901234567890");
+    o = good(&line, "--disk a,bootindex=7 --disk b --disk c,bootindex=0");
+    assert_int_equal(o->disks[0].boot_index, 7);
+    assert_int_equal(o->disks[1].boot_index, -1);
+    assert_int_equal(o->disks[2].boot_index, 0);
     o = good(&line, "--disk a --disk b --disk c --disk d --disk e --disk f --disk g --disk h");
     assert_int_equal(o->disk_count, OPTIONS_MAX_DISKS);
     assert_string_equal(o->disks[7].file, "h");
@@ -271,9 +276,11 @@ static const struct {
     {"--cpus -1", "--cpus '-1': not a number from 1 to 64"},
     {"--disk", "--disk needs a value: --disk FILE[,KEY=VALUE...]"},
     {"--disk readonly=on", "--disk needs a FILE: --disk FILE[,KEY=VALUE...]"},
-    {"--disk a,b", "--disk: unknown key 'b'; it takes file=, readonly=, discard=, aio=, serial="},
+    {"--disk a,b", "--disk: unknown key 'b'; it takes file=, readonly=, discard=, aio=, serial=, bootindex="},
     {"--disk a,file=b", "--disk file given twice: 'a' and 'b'"},
     {"--disk a,serail=x", "--disk: unknown key 'serail'; did you mean serial=?"},
+    {"--disk a,bootindex=2 --disk b,bootindex=2", "--disk bootindex 2 given twice: for 'a' and 'b'"},
+    {"--disk a,bootindex=8", "--disk bootindex '8': not a number from 0 to 7"},
     {"--disk a,aio=uring", "--disk aio 'uring': not one of auto, io_uring, threads"},
     {"--disk a,readonly=yes", "--disk readonly 'yes': not 'on' or 'off'"},
     {"--disk a,serial=123456789012345678901", "--disk serial '123456789012345678901': longer than 20 bytes"},
