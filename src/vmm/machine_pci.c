@@ -76,8 +76,7 @@ void machine_interrupts_changed(void *ctx, struct pci_function *fn)
     struct machine *machine = ctx;
     struct machine_function *function = fn->owner;
     const struct pci_interrupts *now = &fn->interrupts;
-    /* Whoever sends messages leaves its pin alone (PCI 3.0, 6.8.3.3). */
-    irq_intx_allow(&machine->vm->irq, &function->intx, now->intx && !now->msi && !now->msix);
+    irq_intx_allow(&machine->vm->irq, &function->intx, now->intx);
     pthread_mutex_lock(&machine->queue_lock);
     function->interrupts = *now;
     function->dirty = true;
