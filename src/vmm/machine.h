@@ -93,7 +93,6 @@ struct machine_function {
     struct pci_interrupts interrupts;
 
     /* Under apply_lock: what is in force. */
-    bool sending;
     uint64_t attached, routed; /* bits of vectors */
     struct irq_message messages[PCI_MSIX_VECTORS_MAX];
 };
