@@ -272,6 +272,15 @@ int ringd_watch(struct ringd *rd, int fd, void (*fn)(void *ctx), void *ctx);
 int ringd_unwatch(struct ringd *rd, int fd);
 
 /*
+ * ringd_after - has the loop call fn(ctx) each time that it has replayed writes or called a model's timer and has let
+ * go of the lock: for what a model has begun and what takes too long for its lock, a back end's system calls for one.
+ * There is one such function; NULL: none. As that of ringd_watch() it is called with no lock held, and must not block.
+ * What other threads replay or call (a vCPU's access, ringd_call(), a pause) is not followed by it.
+ * Returns 0, or -EBUSY while a loop runs and is not paused. Owner.
+ */
+int ringd_after(struct ringd *rd, void (*fn)(void *ctx), void *ctx);
+
+/*
  * ringd_read, ringd_write - a synchronous access by a vCPU: drains the device's ring to its end, then does the access.
  * @offset, @width: any offset, and 1 to 8 bytes, that lie inside the region; not checked. Split as the region's widths
  * demand. The region need not be mapped.

@@ -57,13 +57,21 @@ static bool same_interrupts(const struct pci_interrupts *a, const struct pci_int
            a->vectors == b->vectors && a->addr == b->addr && a->data == b->data && a->mask_bits == b->mask_bits;
 }
 
+/* Whether a capability's Enable bit is set decides about the pin (PCI 3.0, 6.8.3.3); whether messages may be sent, the
+ * bus master bit too. */
+static bool may_send(const struct pci_function *fn, bool enabled, struct pci_interrupts *out)
+{
+    out->intx = out->intx && !enabled;
+    return enabled && fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+}
+
 static void read_msi(const struct pci_function *fn, struct pci_interrupts *out)
 {
     const uint8_t *at = fn->config + fn->msi;
     uint32_t control = word_at(at, PCI_MSI_CONTROL);
     unsigned allowed = (control & PCI_MSI_ALLOWED) >> PCI_MSI_ALLOWED_SHIFT,
              most = control >> PCI_MSI_CAPABLE_SHIFT & 7;
-    out->msi = control & PCI_MSI_ENABLE && fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+    out->msi = may_send(fn, control & PCI_MSI_ENABLE, out);
     out->vectors = 1u << (allowed < most ? allowed : most);
     out->addr = dword_at(at, PCI_MSI_ADDRESS) | (uint64_t)dword_at(at, PCI_MSI_ADDRESS + 4) << 32;
     out->data = word_at(at, PCI_MSI_DATA) & ~(out->vectors - 1);
@@ -77,7 +85,7 @@ static void update_interrupts(struct pci_function *fn)
         read_msi(fn, &now);
     if (fn->msix) {
         uint32_t control = word_at(fn->config, fn->msix + PCI_MSIX_CONTROL);
-        now.msix = control & PCI_MSIX_ENABLE && fn->config[PCI_COMMAND] & PCI_COMMAND_MASTER;
+        now.msix = may_send(fn, control & PCI_MSIX_ENABLE, &now);
         now.msix_masked = control & PCI_MSIX_MASK_ALL;
     }
     if (same_interrupts(&now, &fn->interrupts))

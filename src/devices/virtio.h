@@ -89,6 +89,9 @@ static inline bool virtio_has(const struct virtio *virtio, uint64_t feature)
 /* Serves what stands in the queue, up to VIRTIO_BATCH buffers; the rest by timer. */
 void virtio_run(struct virtio *virtio, unsigned queue);
 
+/* The same from the timer, as soon as the ring thread comes to it: not while that stands still. */
+void virtio_run_later(struct virtio *virtio, unsigned queue);
+
 /* Takes the next buffer of a queue into virtio->chain, for data that comes from outside. 1, or 0: none. */
 int virtio_take(struct virtio *virtio, unsigned queue);
 

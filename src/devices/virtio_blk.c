@@ -48,6 +48,7 @@ struct slot {
     bool busy;
     bool flush_after; /* the driver knows of no cache: its writes are done when they are on the disk */
     uint32_t epoch;
+    uint32_t weight;   /* bytes that have to be moved: its part of under_way */
     uint32_t in_bytes; /* written into the guest's buffer, status included */
     uint8_t *status;
     struct virtio_segment *segments; /* room for SEGMENTS_FOR_DATA + 2; made when first needed */
@@ -58,6 +59,8 @@ struct virtio_blk {
     struct virtio_blk_config config;
     uint64_t sectors;
     bool submitted;                           /* since go() */
+    bool held;                                /* the queue waits until less is under way */
+    uint64_t under_way;                       /* the slots' weights */
     struct slot slots[VIRTIO_QUEUE_SIZE_MAX]; /* by the head of a buffer, so no two are one */
     uint64_t reads, writes, flushes, discards, errors, bytes_read, bytes_written;
 };
@@ -121,16 +124,16 @@ static uint8_t begin_transfer(struct virtio_blk *blk, struct slot *slot, const s
 {
     bool in = header->type == T_IN;
     size_t skip = in ? 0 : HEADER_BYTES, bytes = in ? chain->in_bytes - 1 : chain->out_bytes - HEADER_BYTES;
-    if (!bytes || bytes % VIRTIO_BLK_SECTOR_BYTES || !in_range(blk, header->sector, bytes / VIRTIO_BLK_SECTOR_BYTES) ||
-        (!in && blk->config.read_only) || !take_data(slot, chain, in, skip, bytes))
+    if (!bytes || bytes > VIRTIO_BLK_TRANSFER_MOST || bytes % VIRTIO_BLK_SECTOR_BYTES ||
+        !in_range(blk, header->sector, bytes / VIRTIO_BLK_SECTOR_BYTES) || (!in && blk->config.read_only) ||
+        !take_data(slot, chain, in, skip, bytes))
         return S_IOERR;
     slot->request.op = in ? VIRTIO_BLK_READ : VIRTIO_BLK_WRITE;
     slot->request.offset = header->sector * VIRTIO_BLK_SECTOR_BYTES;
     slot->request.bytes = bytes;
+    slot->weight = (uint32_t)bytes;
     slot->flush_after = !in && !virtio_has(&blk->virtio, F_FLUSH);
     slot->in_bytes = in ? chain->in_bytes : 1;
-    *(in ? &blk->reads : &blk->writes) += 1;
-    *(in ? &blk->bytes_read : &blk->bytes_written) += bytes;
     return S_OK;
 }
 
@@ -153,9 +156,8 @@ static uint8_t begin_range(struct virtio_blk *blk, struct slot *slot, const stru
     slot->request.may_unmap = range.flags & RANGE_UNMAP;
     slot->request.offset = range.sector * VIRTIO_BLK_SECTOR_BYTES;
     slot->request.bytes = (uint64_t)range.sectors * VIRTIO_BLK_SECTOR_BYTES;
+    slot->weight = discard ? 0 : (uint32_t)slot->request.bytes; /* the host may have to write the zeroes */
     slot->flush_after = !discard && !virtio_has(&blk->virtio, F_FLUSH);
-    blk->discards += discard;
-    blk->writes += !discard;
     return S_OK;
 }
 
@@ -169,7 +171,6 @@ static uint8_t begin(struct virtio_blk *blk, struct slot *slot, const struct vir
         return begin_transfer(blk, slot, chain, header);
     case T_FLUSH:
         slot->request.op = VIRTIO_BLK_FLUSH;
-        blk->flushes++;
         return S_OK;
     case T_DISCARD:
     case T_WRITE_ZEROES:
@@ -179,10 +180,28 @@ static uint8_t begin(struct virtio_blk *blk, struct slot *slot, const struct vir
     }
 }
 
+/* What a reset of the machine has to wait for is kept within bounds: the rest of the queue stays where it is. */
+static bool must_wait(const struct virtio_blk *blk, const struct slot *slot)
+{
+    return slot->weight && blk->under_way && blk->under_way + slot->weight > VIRTIO_BLK_UNDER_WAY_MOST;
+}
+
+static void tally(struct virtio_blk *blk, const struct virtio_blk_request *request)
+{
+    bool read = request->op == VIRTIO_BLK_READ, write = request->op == VIRTIO_BLK_WRITE;
+    blk->reads += read;
+    blk->writes += write || request->op == VIRTIO_BLK_WRITE_ZEROES;
+    blk->flushes += request->op == VIRTIO_BLK_FLUSH;
+    blk->discards += request->op == VIRTIO_BLK_DISCARD;
+    blk->bytes_read += read ? request->bytes : 0;
+    blk->bytes_written += write ? request->bytes : 0;
+}
+
 static bool submit(struct virtio_blk *blk, struct slot *slot)
 {
     slot->busy = blk->config.submit(blk->config.ctx, &slot->request) == 0;
     blk->submitted |= slot->busy;
+    blk->under_way += slot->busy ? slot->weight : 0;
     blk->virtio.in_flight += slot->busy;
     return slot->busy;
 }
@@ -215,10 +234,17 @@ static enum virtio_served serve(struct virtio *virtio, unsigned queue, struct vi
     }
     slot->request = (struct virtio_blk_request){.tag = chain->head};
     slot->flush_after = false;
+    slot->weight = 0;
     slot->in_bytes = 1;
     slot->epoch = virtio->epoch;
     slot->status = status_of(chain);
     uint8_t status = begin(blk, slot, chain, &header);
+    if (status == S_OK && must_wait(blk, slot)) {
+        blk->held = true;
+        return VIRTIO_LATER;
+    }
+    if (status == S_OK)
+        tally(blk, &slot->request);
     if (status != S_OK || !submit(blk, slot))
         answer(blk, chain, status != S_OK ? status : S_IOERR, 0);
     return VIRTIO_DONE;
@@ -240,6 +266,8 @@ static void complete(struct virtio_blk *blk, unsigned tag, int result)
         return;
     slot->busy = false;
     blk->virtio.in_flight--;
+    blk->under_way -= slot->weight;
+    slot->weight = 0;
     if (slot->epoch != blk->virtio.epoch || !virtio_is_ready(&blk->virtio))
         return; /* of before a reset, or the driver has broken the device: the buffer is not ours any more */
     if (!result && slot->flush_after) {
@@ -262,6 +290,10 @@ void virtio_blk_complete(void *self, void *arg)
         complete(blk, done->items[i].tag, done->items[i].result);
     if (virtio_is_ready(&blk->virtio))
         virtio_tell(&blk->virtio, 0);
+    if (blk->held && blk->under_way <= VIRTIO_BLK_UNDER_WAY_MOST / 2) {
+        blk->held = false;
+        virtio_run_later(&blk->virtio, 0); /* not here: who drains the device before a reset wants no more of it */
+    }
     served(&blk->virtio);
 }
 

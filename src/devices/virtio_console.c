@@ -62,6 +62,10 @@ void virtio_console_receive(void *self, void *arg)
                 continue;
             break;
         }
+        if (!virtio->chain.in_bytes) { /* 5.3.6.1: or a guest that offers such without end would hold us for ever */
+            virtio_break(virtio);
+            break;
+        }
         size_t bytes = virtqueue_write(&virtio->chain, 0, input->data + input->taken, input->len - input->taken);
         input->taken += bytes;
         virtio_finish(virtio, QUEUE_RECEIVE, virtio->chain.head, (uint32_t)bytes);

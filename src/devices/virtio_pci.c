@@ -137,6 +137,13 @@ static bool serve_one(struct virtio *virtio, unsigned queue)
     return false;
 }
 
+void virtio_run_later(struct virtio *virtio, unsigned queue)
+{
+    if (!virtio->left)
+        virtio->env->ops->timer_set(virtio->env, 0, virtio->env->ops->now(virtio->env));
+    virtio->left |= 1u << queue;
+}
+
 void virtio_run(struct virtio *virtio, unsigned queue)
 {
     if (!virtio_is_ready(virtio) || !virtio->queues[queue].enabled)
@@ -145,9 +152,8 @@ void virtio_run(struct virtio *virtio, unsigned queue)
     bool more = true;
     while (more && count++ < VIRTIO_BATCH)
         more = serve_one(virtio, queue);
-    if (more && !virtio->left)
-        virtio->env->ops->timer_set(virtio->env, 0, virtio->env->ops->now(virtio->env));
-    virtio->left |= (uint32_t)more << queue;
+    if (more)
+        virtio_run_later(virtio, queue);
     if (virtio->kind->served)
         virtio->kind->served(virtio);
     if (!(virtio->status & VIRTIO_STATUS_NEEDS_RESET))

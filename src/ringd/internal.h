@@ -175,6 +175,8 @@ struct ringd {
     unsigned device_count;
     struct ring *rings[RINGD_MAX_RINGS];
     struct watch *watches; /* as devices[] */
+    void (*after)(void *ctx);
+    void *after_ctx; /* both as devices[] */
     unsigned ring_count;
 
     struct ringd_lock timer_lock;
@@ -227,6 +229,12 @@ bool ringd_loop_may_run(const struct ringd *rd);
 
 /* watch.c */
 void watch_destroy(struct ringd *rd);
+/* The loop has let go of a device's lock, with something done. */
+static inline void call_after(const struct ringd *rd)
+{
+    if (rd->after)
+        rd->after(rd->after_ctx);
+}
 
 /* The lock is held, the device has a committed state: commits what its model has done, and lets the effects out. */
 void dev_commit(struct ringd_dev *dev);

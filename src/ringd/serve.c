@@ -77,6 +77,8 @@ static unsigned replay_batches(struct ring *ring, bool woken)
             store_relaxed(&ring->known_empty, now);
         batch = ring_replay(ring, true);
         lock_leave(ring->lock);
+        if (batch)
+            call_after(ring->rd);
         found += batch;
     } while (batch == RING_BATCH && found < RINGD_RING_SLOTS && !load_relaxed(&ring->lock->waiters));
     return found;

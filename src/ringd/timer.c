@@ -98,6 +98,7 @@ unsigned timer_run(struct ringd *rd)
         if (dev->commit)
             dev_commit(dev);
         lock_leave(&dev->lock);
+        call_after(rd);
     }
     return ran;
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Descriptors of the embedder's that the loop watches beside the rings. */
+/* What the loop does for the embedder beside the rings: descriptors that it watches, and a call after each replay. */
 #include <errno.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
@@ -62,6 +62,15 @@ int ringd_unwatch(struct ringd *rd, int fd)
         dispatch_remove(watch);
     *at = watch->next;
     free(watch);
+    return 0;
+}
+
+int ringd_after(struct ringd *rd, void (*fn)(void *ctx), void *ctx)
+{
+    if (ringd_loop_may_run(rd))
+        return -EBUSY;
+    rd->after = fn;
+    rd->after_ctx = ctx;
     return 0;
 }
 

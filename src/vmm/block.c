@@ -137,7 +137,7 @@ static bool goes_to_ring(const struct block *block, const struct block_request *
            (request->op == BLOCK_READ || request->op == BLOCK_WRITE || request->op == BLOCK_FLUSH);
 }
 
-void block_submit_chain(struct block *block, struct block_request *first)
+bool block_submit_held(struct block *block, struct block_request *first)
 {
     struct block_list fresh = {0}, refused = {0};
     uint64_t count = 0;
@@ -182,8 +182,19 @@ void block_submit_chain(struct block *block, struct block_request *first)
 
     if (kick)
         block_kick(block);
-    if (drive)
+    return drive;
+}
+
+void block_start(struct block *block)
+{
+    if (block->uring)
         block_uring_start(block);
+}
+
+void block_submit_chain(struct block *block, struct block_request *first)
+{
+    if (block_submit_held(block, first))
+        block_start(block);
 }
 
 void block_submit(struct block *block, struct block_request *request)

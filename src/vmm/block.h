@@ -13,7 +13,7 @@
  * end.
  *
  * On the thread that reaps, block_submit() is a system call that may copy what the host has in its page cache. Who
- * holds a lock that vCPUs wait for does well to collect a chain there and to hand it in after letting go.
+ * holds a lock that vCPUs wait for calls block_submit_held(), and block_start() after letting go.
  *
  * Order. Requests under way have none among each other, as on any disk with a queue. A FLUSH makes lasting what was
  * done before it was submitted.
@@ -105,6 +105,12 @@ const char *block_engine(const struct block *block); /* "io_uring" or "threads" 
  * engine's depth waits in a list, without a bound of its own: whoever owns the requests has one. */
 void block_submit(struct block *block, struct block_request *request);
 void block_submit_chain(struct block *block, struct block_request *first);
+
+/* As block_submit_chain(), but never does more than put the chain into lists. True: the caller is the thread that
+ * reaps, and io_uring has something to enter: block_start(), on that thread with no lock held. block_reap() does it as
+ * well. */
+bool block_submit_held(struct block *block, struct block_request *first);
+void block_start(struct block *block);
 
 /* An eventfd that is readable when block_reap() has something to do. The block's own: do not read it. */
 int block_fd(const struct block *block);

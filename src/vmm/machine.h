@@ -47,6 +47,7 @@ struct machine_doorbell {
 struct machine_doorbells {
     unsigned region, count, step;        /* bytes from one to the next */
     void (*ring)(void *self, void *arg); /* of the model, for ringd_call(); arg: const unsigned *, which one */
+    void (*after)(void *machine);        /* on the ring thread after that, no lock held; NULL: nothing */
     struct machine_doorbell bells[MACHINE_MAX_DOORBELLS];
     bool assigned; /* under apply_lock, like addr */
     uint64_t addr;
@@ -93,7 +94,6 @@ struct machine_function {
     struct pci_interrupts interrupts;
 
     /* Under apply_lock: what is in force. */
-    bool sending;
     uint64_t attached, routed; /* bits of vectors */
     struct irq_message messages[PCI_MSIX_VECTORS_MAX];
 };

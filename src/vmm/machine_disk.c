@@ -32,6 +32,7 @@ struct machine_disk {
     struct block_request *first, **last; /* taken, not begun */
     /* Of who reaps: the ring thread, or the main thread while that stands still. */
     struct virtio_blk_completions done;
+    bool begun; /* block_start() has something to do */
 };
 
 /* ---- there ---- */
@@ -79,8 +80,17 @@ static void go(void *ctx)
     struct block_request *first = disk->first;
     disk->first = NULL;
     disk->last = &disk->first;
-    if (first)
-        block_submit_chain(disk->block, first);
+    /* Under the device's lock, for which vCPUs wait: the copying to and from the host's page cache comes later. */
+    if (first && block_submit_held(disk->block, first))
+        disk->begun = true;
+}
+
+void machine_disk_start(struct machine_disk *disk)
+{
+    if (!disk->begun)
+        return;
+    disk->begun = false;
+    block_start(disk->block);
 }
 
 /* ---- and back ---- */
@@ -107,6 +117,7 @@ static void on_done(void *ctx)
     struct machine_disk *disk = ctx;
     block_reap(disk->block);
     tell(disk);
+    machine_disk_start(disk);
 }
 
 bool machine_disk_drain(struct machine_disk *disk)

@@ -29,7 +29,10 @@ static bool serve(const struct machine_doorbell *bell)
 
 static void on_bell(void *ctx)
 {
-    (void)serve(ctx);
+    const struct machine_doorbell *bell = ctx;
+    const struct machine_doorbells *doorbells = bell->device->doorbells;
+    if (serve(bell) && doorbells->after)
+        doorbells->after(bell->device->machine);
 }
 
 int machine_add_doorbells(struct machine *machine, struct ringd_dev *dev, const struct machine_doorbells *doorbells)

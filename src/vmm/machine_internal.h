@@ -113,7 +113,8 @@ int machine_add_virtio_devices(struct machine *machine);
 void machine_free_virtio(struct machine *machine);
 
 /* A disk: a virtio-blk and the image behind it. machine_disk_open reports an error on stderr.
- * machine_disk_has_boot_sector: whether a BIOS would start it; true also where it cannot be read. machine_disk_drain
+ * machine_disk_has_boot_sector: whether a BIOS would start it; true also where it cannot be read. machine_disk_start
+ * begins what the model has handed in: the ring thread, after it has let go of the device's lock. machine_disk_drain
  * waits until no request is under way; true: there was one. machine_disk_close returns -errno where something may not
  * have been written. */
 struct machine_disk;
@@ -121,6 +122,7 @@ int machine_disk_open(struct machine *machine, const struct option_disk *option,
 int machine_disk_add(struct machine_disk *disk, struct machine_function *function, const char *label,
                      struct ringd_dev **out);
 bool machine_disk_has_boot_sector(const struct option_disk *option);
+void machine_disk_start(struct machine_disk *disk);
 bool machine_disk_drain(struct machine_disk *disk);
 int machine_disk_close(struct machine_disk *disk);
 

@@ -71,14 +71,30 @@ void machine_decode_changed(void *ctx, struct pci_function *fn, unsigned window,
     }
 }
 
+static void forget_pending(const struct machine_function *function, unsigned vector)
+{
+    uint64_t count;
+    ssize_t got = read(function->fds[vector], &count, sizeof(count));
+    (void)got; /* nothing there, most often */
+}
+
+static bool sends_messages(const struct machine_function *function, const struct pci_interrupts *interrupts)
+{
+    return function->msix ? interrupts->msix : interrupts->msi;
+}
+
 void machine_interrupts_changed(void *ctx, struct pci_function *fn)
 {
     struct machine *machine = ctx;
     struct machine_function *function = fn->owner;
     const struct pci_interrupts *now = &fn->interrupts;
-    /* Whoever sends messages leaves its pin alone (PCI 3.0, 6.8.3.3). */
-    irq_intx_allow(&machine->vm->irq, &function->intx, now->intx && !now->msi && !now->msix);
+    irq_intx_allow(&machine->vm->irq, &function->intx, now->intx);
     pthread_mutex_lock(&machine->queue_lock);
+    /* What came of a time without messages is forgotten here, within the guest's write, and not when the change is
+     * carried out: the device may have sent a message in between, which counts. */
+    if (sends_messages(function, now) && !sends_messages(function, &function->interrupts))
+        for (unsigned i = 0; i < function->vectors; i++)
+            forget_pending(function, i);
     function->interrupts = *now;
     function->dirty = true;
     machine_note_pending(machine);
@@ -98,12 +114,17 @@ static void table_changed(void *ctx, unsigned vector)
     pthread_mutex_unlock(&machine->queue_lock);
 }
 
-/* What is held back stands in the eventfds, which nobody reads meanwhile. */
+/* What is held back stands in the eventfds, which nobody reads meanwhile. Without messages it will be forgotten. */
 static uint64_t pending(void *ctx)
 {
     const struct machine_function *function = ctx;
     struct pollfd fds[PCI_MSIX_VECTORS_MAX];
     uint64_t bits = 0;
+    pthread_mutex_lock(&function->machine->queue_lock);
+    bool sends = sends_messages(function, &function->interrupts);
+    pthread_mutex_unlock(&function->machine->queue_lock);
+    if (!sends)
+        return 0;
     for (unsigned i = 0; i < function->vectors; i++)
         fds[i] = (struct pollfd){.fd = function->fds[i], .events = POLLIN};
     if (poll(fds, function->vectors, 0) <= 0)
@@ -155,13 +176,6 @@ static uint64_t wanted(struct machine_function *function, const struct pci_inter
     return live;
 }
 
-static void forget_pending(const struct machine_function *function, unsigned vector)
-{
-    uint64_t count;
-    ssize_t got = read(function->fds[vector], &count, sizeof(count));
-    (void)got; /* nothing there, most often */
-}
-
 /* The routes first: what is attached has to lead to the right place at once. */
 static int route(struct machine_function *function, uint64_t live, const struct pci_msix_entry *entries)
 {
@@ -187,11 +201,6 @@ int machine_apply_messages(struct machine_function *function, const struct pci_i
     if (!function->vectors)
         return 0;
     uint64_t live = wanted(function, interrupts, entries);
-    bool sending = function->msix ? interrupts->msix : interrupts->msi;
-    if (sending && !function->sending)
-        for (unsigned i = 0; i < function->vectors; i++)
-            forget_pending(function, i); /* of a time when it sent no messages */
-    function->sending = sending;
     int ret = route(function, live, entries);
     for (uint64_t change = live ^ function->attached; change && !ret; change &= change - 1) {
         unsigned i = (unsigned)__builtin_ctzll(change);

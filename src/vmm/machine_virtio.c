@@ -133,6 +133,15 @@ int machine_add_virtio_functions(struct machine *machine)
     return ret;
 }
 
+/* What their models have handed in on this, the ring thread, which holds no lock. */
+static void start_disks(void *ctx)
+{
+    const struct machine *machine = ctx;
+    for (unsigned i = 0; i < machine->virtio_count; i++)
+        if (machine->virtio[i]->disk)
+            machine_disk_start(machine->virtio[i]->disk);
+}
+
 static int add_ranges(struct machine_virtio *virtio)
 {
     static const uint64_t offsets[VIRTIO_REGIONS] = {[VIRTIO_REGION_COMMON] = VIRTIO_PCI_COMMON_AT,
@@ -142,7 +151,8 @@ static int add_ranges(struct machine_virtio *virtio)
     const struct machine_doorbells doorbells = {.region = VIRTIO_REGION_NOTIFY,
                                                 .count = virtio_pci_queues(virtio->type),
                                                 .step = VIRTIO_PCI_NOTIFY_STEP,
-                                                .ring = virtio_notify};
+                                                .ring = virtio_notify,
+                                                .after = start_disks};
     int ret = machine_add_doorbells(virtio->machine, virtio->dev, &doorbells);
     for (unsigned i = 0; i < VIRTIO_REGIONS && !ret; i++)
         ret = machine_add_range(virtio->function, VIRTIO_PCI_BAR, offsets[i], virtio->dev, i);
@@ -153,7 +163,7 @@ int machine_add_virtio_devices(struct machine *machine)
 {
     static int (*const make[])(struct machine_virtio *) = {
         [VIRTIO_PCI_BLK] = make_disk, [VIRTIO_PCI_CONSOLE] = make_console, [VIRTIO_PCI_RNG] = make_rng};
-    int ret = 0;
+    int ret = machine->options->disk_count ? ringd_after(machine->vm->ringd, start_disks, machine) : 0;
     for (unsigned i = 0; i < machine->virtio_count && !ret; i++) {
         struct machine_virtio *virtio = machine->virtio[i];
         ret = machine_add_messages(virtio->function, virtio_pci_vectors(virtio->type), VIRTIO_PCI_MSIX_BAR);

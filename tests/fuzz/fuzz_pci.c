@@ -233,7 +233,8 @@ static void interrupts_changed(void *ctx, struct pci_function *fn)
     const struct machine *m = ctx;
     require(fn == &m->bars || fn == &m->wide);
     require(!fn->interrupts.msi || fn->interrupts.vectors - 1 < 8);
-    require(fn->interrupts.intx == !(fn->config[PCI_COMMAND + 1] & 4));
+    bool enabled = (fn->msi && fn->config[fn->msi + 2] & 1) || (fn->msix && fn->config[fn->msix + 3] & 0x80);
+    require(fn->interrupts.intx == (!(fn->config[PCI_COMMAND + 1] & 4) && !enabled));
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

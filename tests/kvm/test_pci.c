@@ -323,10 +323,15 @@ static void carry_out(void)
     assert_false(w.vm.pending);
 }
 
-static void config_write(uint8_t devfn, unsigned reg, unsigned width, uint32_t value)
+static void config_write_begun(uint8_t devfn, unsigned reg, unsigned width, uint32_t value)
 {
     ringd_write(w.pci, PCI_HOST_ADDRESS, 0, 4, 0x80000000u | (uint32_t)devfn << 8 | (reg & 0xfc));
     ringd_write(w.pci, PCI_HOST_DATA, reg & 3, width, value);
+}
+
+static void config_write(uint8_t devfn, unsigned reg, unsigned width, uint32_t value)
+{
+    config_write_begun(devfn, reg, width, value);
     carry_out();
 }
 
@@ -476,6 +481,7 @@ static void what_was_sent_while_switched_off_is_lost(void **state)
     mask(0, false);
     control(0);
     send(w.gadget, 0);
+    assert_int_equal(held_back(), 0);
     control(PCI_MSIX_ENABLE);
     assert_true(chips_quiet(&w.guest, FIRST));
     assert_int_equal(held_back(), 0);
@@ -484,6 +490,27 @@ static void what_was_sent_while_switched_off_is_lost(void **state)
     config_write(GADGET, PCI_COMMAND, 2, ENABLED);
     assert_true(chips_quiet(&w.guest, FIRST));
     send(w.gadget, 0);
+    assert_comes(FIRST);
+}
+
+/* A device at work is switched on, and sends before the vCPU has carried that out. */
+static void what_is_sent_while_it_is_switched_on_comes(void **state)
+{
+    (void)state;
+    begin_msix();
+    mask(0, false);
+    control(0);
+    config_write_begun(GADGET, GADGET_AT + PCI_MSIX_CONTROL, 2, PCI_MSIX_ENABLE);
+    send(w.gadget, 0);
+    send(w.gadget, 1); /* masked */
+    carry_out();
+    assert_comes(FIRST);
+    assert_int_equal(held_back(), 1u << 1);
+    config_write(GADGET, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+    config_write_begun(GADGET, PCI_COMMAND, 2, ENABLED);
+    assert_int_equal(held_back(), 0);
+    send(w.gadget, 0);
+    carry_out();
     assert_comes(FIRST);
 }
 
@@ -816,6 +843,7 @@ int main(void)
         CASE(none_is_lost_while_the_mask_changes),
         CASE(a_masked_function_holds_all_back),
         CASE(what_was_sent_while_switched_off_is_lost),
+        CASE(what_is_sent_while_it_is_switched_on_comes),
         CASE(an_entry_may_change_while_it_is_live),
         CASE(who_sends_messages_leaves_the_pin_alone),
         CASE(a_reset_silences_all),

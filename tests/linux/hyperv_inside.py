@@ -83,9 +83,7 @@ def main():
             say('FAIL  %-14s %s: %s' % (steps.__name__, ' '.join(options), failure))
             say(guest.said.decode(errors='replace'))
         finally:
-            if guest.process.poll() is None:
-                guest.process.kill()
-            guest.process.wait()
+            guest.stop()
     sys.exit(1 if failed else 0)
 
 

@@ -10,12 +10,14 @@ import os
 import re
 import select
 import shutil
+import signal
 import subprocess
 import sys
 import time
 
 SLOW = int(os.environ.get('RINGVMM_TEST_SLOW') or 3)
 BOOT_S, COMMAND_S = 40 * SLOW, 10 * SLOW
+EVIDENCE_S = 5
 MEMORY_MIB = 256
 TABLES = 0x8000  # for ACPI, at the end of memory
 # noxsave: the rig's emulator does not let KVM see XSETBV. The rest is speed.
@@ -44,7 +46,8 @@ class Failed(Exception):
 
 
 class Guest:
-    """A run of ringvmm with its serial line here."""
+    """A run of ringvmm with its serial line here. Its statistics go to $OUT."""
+    runs = 0
 
     def __init__(self, build, kernel, *options, folder=None, append=''):
         guest = os.path.join(build, folder or own_folder())
@@ -53,6 +56,10 @@ class Guest:
         if kernel:
             self.command += ['--kernel', os.path.join(guest, kernel), '--initrd', os.path.join(guest, 'initrd'), '--append',
                              CMDLINE + append]
+        Guest.runs += 1
+        self.run = Guest.runs
+        if '--stats' not in options:
+            self.command += ['--stats', 'json:' + os.path.join(os.environ['OUT'], 'stats.%d' % self.run)]
         self.cpus = int(options[options.index('--cpus') + 1]) if '--cpus' in options else 1
         self.machine = options[options.index('--machine') + 1] if '--machine' in options else 'i440fx'
         self.began = time.monotonic()
@@ -81,11 +88,11 @@ class Guest:
         self.process.stdin.write(line.encode() + b'\n')
         self.process.stdin.flush()
 
-    def ask(self, command):
+    def ask(self, command, seconds=COMMAND_S):
         """What a command in the guest prints."""
         self.type('echo "<<<"; %s; echo ">>>"' % command)
         self.wait_for(b'<<<', COMMAND_S)
-        return self.wait_for(b'>>>', COMMAND_S).strip('\n')
+        return self.wait_for(b'>>>', seconds).strip('\n')
 
     def up(self):
         began = time.monotonic()
@@ -100,6 +107,36 @@ class Guest:
         self.said += out
         if (self.process.returncode, err) != (expected, b''):
             raise Failed('status %d, not %d; it said: %s' % (self.process.returncode, expected, err.decode(errors='replace')))
+
+
+    def stop(self):
+        """Ends a run that has not ended by itself, and keeps what tells why: where its threads are, then its statistics."""
+        if self.process.poll() is None:
+            with open(os.path.join(os.environ['OUT'], 'threads.%d' % self.run), 'w', encoding='utf-8') as file:
+                file.write(threads(self.process.pid))
+            self.process.send_signal(signal.SIGINT)
+            try:
+                out, err = self.process.communicate(timeout=EVIDENCE_S)
+                say('      ended by SIGINT; see $OUT/threads.%d and its statistics; then it said %r %r' % (self.run, out[-500:], err))
+            except subprocess.TimeoutExpired:
+                say('      SIGINT did not end it within %d s; see $OUT/threads.%d' % (EVIDENCE_S, self.run))
+                self.process.kill()
+        self.process.wait()
+
+
+def threads(pid):
+    """Of each thread its name, what it waits for in the kernel, and its system call with arguments."""
+    lines = []
+    for task in sorted(os.listdir('/proc/%d/task' % pid), key=int):
+        seen = [task]
+        for name in ('comm', 'wchan', 'syscall', 'stat', 'stack'):
+            try:
+                with open('/proc/%d/task/%s/%s' % (pid, task, name), encoding='utf-8', errors='replace') as file:
+                    seen.append(name + ': ' + file.read().strip())
+            except OSError as error:
+                seen.append('%s: %s' % (name, error))
+        lines.append('\n  '.join(seen))
+    return '\n'.join(lines) + '\n'
 
 
 def check(what, seen, holds):
@@ -298,9 +335,7 @@ def main():
             say('FAIL  %-20s %s: %s' % (steps.__name__, guest.title, failure))
             say(guest.said.decode(errors='replace'))
         finally:
-            if guest.process.poll() is None:
-                guest.process.kill()
-            guest.process.wait()
+            guest.stop()
     sys.exit(1 if failed else 0)
 
 

@@ -3,14 +3,18 @@
 
 usage: virtio_inside.py BUILD
 
-By messages (MSI-X), and once by the functions' pins, which the ACPI tables say where they lead.
+By messages (MSI-X), and once by the functions' pins, which the ACPI tables say where they lead. With messages also a second disk,
+with the load of tests/linux/load.
 """
 import os
 import shutil
 import sys
 import time
 
-from inside import Failed, Guest, check, say
+import sparse
+from inside import SLOW, Failed, Guest, check, say
+
+LOAD_S = 60 * SLOW
 
 # A tree of files, written, read back after the caches are empty, partly removed, and its freed blocks discarded.
 WORK = ('mount -t ext4 -o discard /dev/vda /mnt && mkdir /mnt/a && cp -r /bin /mnt/a/ && '
@@ -28,6 +32,7 @@ def steps(guest, console, kind):
     done = guest.ask(WORK)
     check('files', done, done.split() == ['/mnt/random:', 'OK', 'lost+found', 'random', 'sum'])
     took = time.monotonic() - began
+    loaded = load(guest) if guest.command.count('--disk') == 2 else 0
     guest.ask('echo from Linux >/dev/hvc0')
     with open(console, 'rb') as file:
         said = file.read()
@@ -38,7 +43,15 @@ def steps(guest, console, kind):
     check('no trouble in the log', troubles, troubles == '')
     guest.type('reboot -f')
     guest.end(0)
-    return took
+    return took, loaded
+
+
+def load(guest):
+    began = time.monotonic()
+    done = guest.ask('/load /dev/vdb', LOAD_S)
+    check('the load', done, done.endswith('all as written'))
+    say('      ' + done.replace('\n', '; '))
+    return time.monotonic() - began
 
 
 def killed(guest):
@@ -54,28 +67,34 @@ def killed(guest):
 
 def main():
     build, out = sys.argv[1], os.environ['OUT']
+    guests = os.path.join(build, 'virtio-guest')
     failed = 0
     for machine, backend, append, kind in (('i440fx', 'mmio2', '', 'MSI'), ('i440fx', 'v1', '', 'MSI'),
                                            ('q35', 'mmio2', ' pci=nomsi', 'IO-APIC')):
         title = machine + '-' + backend
         disk, console = os.path.join(out, 'disk.' + title), os.path.join(out, 'console')
-        shutil.copy(os.path.join(build, 'virtio-guest', 'disk'), disk)
-        guest = Guest(build, 'vmlinuz', '--machine', machine, '--coalesce', backend, '--no-reboot', '--disk', disk + ',serial=rig0',
-                      '--virtio-console', 'file:' + console, '--stats', 'json:' + os.path.join(out, 'stats.' + title),
-                      folder='virtio-guest', append=append)
+        shutil.copy(os.path.join(guests, 'disk'), disk)
+        options = ['--machine', machine, '--coalesce', backend, '--no-reboot', '--disk', disk + ',serial=rig0', '--virtio-console',
+                   'file:' + console]
+        large = os.path.join(out, 'large.' + title)
+        if kind == 'MSI':
+            sparse.unpack(os.path.join(guests, 'large.packed'), large)
+            options += ['--disk', large]
+        guest = Guest(build, 'vmlinuz', *options, folder='virtio-guest', append=append)
         try:
             took = steps(guest, console, kind)
-            say('ok    %s: %5.1f s, of files %5.1f s' % (title, time.monotonic() - guest.began, took))
+            say('ok    %s: %5.1f s, of files %5.1f s, of the load %5.1f s' % (title, time.monotonic() - guest.began, *took))
         except Failed as failure:
             failed += 1
             say('FAIL  %s: %s' % (title, failure))
             say(guest.said.decode(errors='replace'))
         finally:
-            if guest.process.poll() is None:
-                guest.process.kill()
-            guest.process.wait()
+            guest.stop()
+        if kind == 'MSI':
+            sparse.pack(large, large + '.packed')
+            os.unlink(large)
     disk = os.path.join(out, 'killed')
-    shutil.copy(os.path.join(build, 'virtio-guest', 'disk'), disk)
+    shutil.copy(os.path.join(guests, 'disk'), disk)
     guest = Guest(build, 'vmlinuz', '--disk', disk, folder='virtio-guest')
     try:
         killed(guest)
@@ -84,7 +103,7 @@ def main():
         failed += 1
         say('FAIL  killed while it wrote: %s' % failure)
         say(guest.said.decode(errors='replace'))
-        guest.process.kill()
+        guest.stop()
     sys.exit(1 if failed else 0)
 
 

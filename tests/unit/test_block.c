@@ -273,6 +273,54 @@ static void test_many_submitters(void **state)
     free(submitters);
 }
 
+static void *submit_held(void *argument)
+{
+    struct submitter *s = argument;
+    return block_submit_held(s->f->block, &s->ios[1].request) ? "started by a thread that does not reap" : NULL;
+}
+
+/* Who holds a lock: nothing is entered into io_uring until block_start(), and a pool's thread begins by itself. */
+static void test_submit_held(void **state)
+{
+    struct fixture *f = *state;
+    struct submitter *s = calloc(1, sizeof(*s));
+    struct pollfd events = {.events = POLLIN};
+    const bool uring = f->aio == BLOCK_AIO_URING;
+    uint8_t data[4096];
+    pthread_t thread;
+    void *complaint;
+
+    must_open(f);
+    s->f = f;
+    events.fd = block_fd(f->block);
+    block_reap(f->block); /* we are the thread that reaps */
+    io_init(&s->ios[0], BLOCK_READ, 0, data, sizeof(data));
+    assert_int_equal(block_submit_held(f->block, &s->ios[0].request), uring);
+    assert_int_equal(poll(&events, 1, uring ? 30 : 20000), !uring);
+    if (uring)
+        block_start(f->block);
+    assert_int_equal(poll(&events, 1, 20000), 1);
+    block_reap(f->block);
+    assert_int_equal(s->ios[0].told, 1);
+    /* Another thread wakes us. */
+    io_init(&s->ios[1], BLOCK_READ, 0, data, sizeof(data));
+    assert_int_equal(pthread_create(&thread, NULL, submit_held, s), 0);
+    assert_int_equal(pthread_join(thread, &complaint), 0);
+    assert_null(complaint);
+    block_start(f->block); /* not needed, and no harm */
+    for (unsigned i = 0; i < 3 && !s->ios[1].told; i++) {
+        assert_int_equal(poll(&events, 1, 20000), 1);
+        block_reap(f->block);
+    }
+    assert_int_equal(s->ios[1].told, 1);
+    /* Who forgets block_start() is helped by the next look. */
+    io_init(&s->ios[0], BLOCK_READ, 0, data, sizeof(data));
+    (void)block_submit_held(f->block, &s->ios[0].request);
+    block_drain(f->block);
+    assert_int_equal(s->ios[0].told, 1);
+    free(s);
+}
+
 /* Becomes the thread that reaps, so that it enters io_uring, and ends while its requests are under way. */
 static void *submit_and_end(void *argument)
 {
@@ -555,6 +603,7 @@ int main(void)
         cmocka_unit_test(test_progress),
         ON_THREADS(test_random),
         ON_THREADS(test_many_submitters),
+        ON_THREADS(test_submit_held),
         ON_THREADS(test_the_reaper_ends),
         ON_THREADS(test_drain),
         ON_THREADS(test_close_with_requests_under_way),
@@ -567,6 +616,7 @@ int main(void)
     const struct CMUnitTest uring_tests[] = {
         ON_URING(test_random),
         ON_URING(test_many_submitters),
+        ON_URING(test_submit_held),
         ON_URING(test_the_reaper_ends),
         ON_URING(test_drain),
         ON_URING(test_close_with_requests_under_way),

@@ -96,18 +96,42 @@ static void messages_need_a_bus_master(void **state)
     (void)state;
     struct world *w = make();
     pci_function_write(&w->fn, CONTROL_AT, 2, PCI_MSIX_ENABLE);
-    assert_int_equal(w->heard.calls, 0);
+    assert_int_equal(w->heard.calls, 1); /* of the pin */
+    assert_false(w->heard.last.msix);
     pci_function_write(&w->fn, PCI_COMMAND, 2, ENABLED);
-    assert_int_equal(w->heard.calls, 1);
-    assert_true(w->heard.last.msix && !w->heard.last.msix_masked && !w->heard.last.msi && w->heard.last.intx);
+    assert_int_equal(w->heard.calls, 2);
+    assert_true(w->heard.last.msix && !w->heard.last.msix_masked && !w->heard.last.msi);
     pci_function_write(&w->fn, CONTROL_AT, 2, PCI_MSIX_ENABLE | PCI_MSIX_MASK_ALL);
     assert_true(w->heard.last.msix && w->heard.last.msix_masked);
     pci_function_write(&w->fn, PCI_COMMAND, 2, 0);
     assert_false(w->heard.last.msix);
-    assert_int_equal(w->heard.calls, 3);
+    assert_int_equal(w->heard.calls, 4);
     /* The same again says nothing. */
     pci_function_write(&w->fn, PCI_COMMAND, 2, 0);
-    assert_int_equal(w->heard.calls, 3);
+    assert_int_equal(w->heard.calls, 4);
+}
+
+/* As Linux leaves a device to the kernel that follows: enabled, but no bus master. An interrupt there has no handler.
+ */
+static void messages_enabled_silence_the_pin(void **state)
+{
+    (void)state;
+    static const struct {
+        unsigned at, enable;
+    } capabilities[] = {{CONTROL_AT, PCI_MSIX_ENABLE}, {MSI_AT + PCI_MSI_CONTROL, PCI_MSI_ENABLE}};
+    for (unsigned i = 0; i < 2; i++) {
+        struct world *w = make();
+        pci_function_write(&w->fn, PCI_COMMAND, 2, ENABLED);
+        assert_true(w->fn.interrupts.intx);
+        pci_function_write(&w->fn, capabilities[i].at, 2, capabilities[i].enable);
+        assert_false(w->heard.last.intx);
+        pci_function_write(&w->fn, PCI_COMMAND, 2, PCI_COMMAND_MEMORY);
+        assert_false(w->heard.last.intx || w->heard.last.msi || w->heard.last.msix);
+        pci_function_write(&w->fn, capabilities[i].at, 2, 0);
+        assert_true(w->heard.last.intx);
+        pci_function_write(&w->fn, PCI_COMMAND, 2, PCI_COMMAND_INTX_DISABLE);
+        assert_false(w->heard.last.intx);
+    }
 }
 
 static void msi_has_as_many_as_software_allows(void **state)
@@ -237,6 +261,7 @@ int main(void)
         cmocka_unit_test(capabilities_are_a_list),
         cmocka_unit_test(impossible_capabilities),
         cmocka_unit_test(messages_need_a_bus_master),
+        cmocka_unit_test(messages_enabled_silence_the_pin),
         cmocka_unit_test(msi_has_as_many_as_software_allows),
         cmocka_unit_test(the_pin_shows_in_status_and_can_be_disabled),
         cmocka_unit_test(a_reset_and_a_load_announce),

@@ -414,6 +414,110 @@ static void reset_with_requests_under_way(void **state)
     assert_int_equal(returned(&driver, 0, NULL, NULL), 0);
 }
 
+/* ---- large requests ---- */
+
+#define MIB        (1u << 20)
+#define BIG_MEMORY (48u * MIB)
+#define PIECE      (32u * MIB)
+#define PIECE_AT   (16u * MIB)
+
+static int setup_big(void **state)
+{
+    const struct virtio_blk_config config = {
+        .bytes = UINT64_C(1) << 40, .block_size = 512, .discard = true, .submit = submit, .go = go};
+    (void)state;
+    count = begun = 0;
+    refuse = 0;
+    driver.size = 64;
+    return fake_env_create(&driver.fake, &virtio_blk_ops, &config, BIG_MEMORY);
+}
+
+/* Reads whose pieces are all the same memory, as those of a hostile guest are. */
+static void offer_pieces(uint16_t head, unsigned pieces)
+{
+    struct driver *d = &driver;
+    uint32_t at = HEADER + head * 32u;
+    put(d, at, IN, 4);
+    put(d, at + 8, 0, 8);
+    put(d, at + 16, NONE, 1);
+    describe(d, 0, head, at, 16, D_NEXT, head + 1u);
+    for (unsigned i = 1; i <= pieces; i++)
+        describe(d, 0, head + i, PIECE_AT, PIECE, D_WRITE | D_NEXT, head + i + 1u);
+    describe(d, 0, head + pieces + 1u, at + 16, 1, D_WRITE, 0);
+    offer(d, 0, head);
+}
+
+static void the_largest(void **state)
+{
+    unsigned most = (unsigned)(VIRTIO_BLK_TRANSFER_MOST / PIECE);
+    (void)state;
+    driver_start(&driver, 1, F_ALL);
+    offer_pieces(0, most + 1);
+    notify(&driver, 0);
+    assert_int_equal(count, 0);
+    assert_int_equal(returned(&driver, 0, NULL, NULL), 1);
+    assert_int_equal(status_of(0), IOERR);
+    offer_pieces(0, most); /* more than may be under way, but alone */
+    offer_pieces(40, 1);
+    notify(&driver, 0);
+    assert_int_equal(count, 1);
+    assert_int_equal(taken[0].bytes, VIRTIO_BLK_TRANSFER_MOST);
+    complete(0, 0);
+    assert_true(fake_env_advance(&driver.fake, 0));
+    assert_int_equal(count, 2);
+    complete(40, 0);
+    assert_int_equal(returned(&driver, 0, NULL, NULL), 2);
+    assert_int_equal(fake_counter(&driver.fake, "bytes-read"), VIRTIO_BLK_TRANSFER_MOST + PIECE);
+    assert_int_equal(fake_counter(&driver.fake, "buffers"), 3);
+    fill_range(0, (uint32_t)(VIRTIO_BLK_RANGE_MOST / 512) + 1, 0);
+    assert_int_equal(at_once(ZEROES, 0, 16), IOERR);
+    assert_int_equal(at_once(DISCARD, 0, 16), IOERR);
+}
+
+/* What is under way has a bound; the queue goes on when half of it is done, in order, and from the timer only. */
+static void as_much_as_may_be_under_way(void **state)
+{
+    unsigned most = (unsigned)(VIRTIO_BLK_UNDER_WAY_MOST / PIECE);
+    (void)state;
+    assert_int_equal(most, 2);
+    driver_start(&driver, 1, F_ALL);
+    for (unsigned i = 0; i < 5; i++)
+        offer_pieces((uint16_t)(4 * i), 1);
+    offer_request(20, FLUSH, 0, 0);
+    notify(&driver, 0);
+    assert_int_equal(count, most);
+    notify(&driver, 0); /* as often as it likes */
+    assert_int_equal(count, most);
+    assert_int_equal(fake_counter(&driver.fake, "reads"), most);
+    for (unsigned done = 0; done < 5; done++) {
+        complete(4 * done, 0);
+        assert_int_equal(returned(&driver, 0, NULL, NULL), 1);
+        assert_int_equal(status_of((uint16_t)(4 * done)), OK);
+        unsigned before = count;
+        assert_true(fake_env_advance(&driver.fake, 0));
+        assert_int_equal(count - before, done < 2 ? 1 : done == 2 ? 2 : 0); /* the flush is no burden */
+        assert_int_equal(count, begun);
+    }
+    assert_int_equal(taken[5].op, VIRTIO_BLK_FLUSH);
+    complete(20, 0);
+    assert_int_equal(returned(&driver, 0, NULL, NULL), 1);
+    /* Zeroes count as what they may be to the host; a discard does not. */
+    fill_range(0, (uint32_t)(VIRTIO_BLK_RANGE_MOST / 512), 0);
+    offer_request(0, DISCARD, 0, 16);
+    for (unsigned i = 0; i < 5; i++)
+        offer_request((uint16_t)(4 + 4 * i), ZEROES, 0, 16);
+    notify(&driver, 0);
+    assert_int_equal(count, 6 + 1 + 4);
+    /* What was held when the driver reset the device does not come after it. */
+    common_write(&driver, 20, 1, 0);
+    for (unsigned i = 0; i < 5; i++)
+        complete(4 * i, 0);
+    assert_int_equal(driver_status(&driver), 0);
+    driver_start(&driver, 1, F_ALL);
+    assert_true(fake_env_advance(&driver.fake, 0));
+    assert_int_equal(count, 11);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -427,6 +531,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(read_only, setup_read_only, teardown),
         cmocka_unit_test_setup_teardown(identity, setup, teardown),
         cmocka_unit_test_setup_teardown(reset_with_requests_under_way, setup, teardown),
+        cmocka_unit_test_setup_teardown(the_largest, setup_big, teardown),
+        cmocka_unit_test_setup_teardown(as_much_as_may_be_under_way, setup_big, teardown),
     };
     return cmocka_run_group_tests_name("virtio_blk", tests, NULL, NULL);
 }

@@ -97,7 +97,7 @@ static void input(void **state)
     notify(d, 0);
     assert_int_equal(ready, before + 2);
     assert_int_equal(fake_counter(&d->fake, "received"), 10);
-    /* A readable buffer takes nothing, and does no harm; one that is no RAM breaks the device. */
+    /* One that is no RAM breaks the device. */
     describe(d, 0, 5, MEMORY, 4, D_WRITE, 0);
     assert_int_equal(receive("xy"), 2);
     offer(d, 0, 5);
@@ -106,17 +106,27 @@ static void input(void **state)
     assert_int_equal(receive("z"), 0);
 }
 
-/* Buffers that can hold nothing do not keep the receiver for ever. */
+/* A buffer that can hold nothing breaks the device: a guest that offers such without end would keep the receiver for
+ * ever. */
 static void empty_buffers(void **state)
 {
     struct driver *d = &driver;
     (void)state;
-    driver_start(d, 2, 0);
-    describe(d, 0, 0, BUFFERS, 4, 0, 0);
-    for (unsigned i = 0; i < 8; i++)
+    for (unsigned bytes = 0; bytes < 2; bytes++) { /* readable only, and writable for none */
+        driver_start(d, 2, 0);
+        describe(d, 0, 0, BUFFERS, bytes ? 4 : 0, bytes ? 0 : D_WRITE, 0);
+        describe(d, 0, 1, BUFFERS, 4, D_WRITE, 0);
         offer(d, 0, 0);
-    assert_int_equal(receive("abc"), 0);
-    assert_int_equal(returned(d, 0, NULL, NULL), 8);
+        offer(d, 0, 1);
+        assert_int_equal(receive("abc"), 0);
+        assert_true(driver_status(d) & VIRTIO_STATUS_NEEDS_RESET);
+        assert_int_equal(returned(d, 0, NULL, NULL), 0);
+        assert_int_equal(fake_counter(&d->fake, "received"), 0);
+    }
+    driver_start(d, 2, 0); /* a reset mends it */
+    describe(d, 0, 0, BUFFERS, 4, D_WRITE, 0);
+    offer(d, 0, 0);
+    assert_int_equal(receive("abc"), 3);
 }
 
 int main(void)

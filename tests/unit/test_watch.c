@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
-/* Descriptors of the embedder's in the loop: ringd_watch() with the ring thread and with ringd_dispatch(). */
+/* What the loop does for the embedder: ringd_watch() and ringd_after(), with the ring thread and with ringd_dispatch().
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -214,6 +215,99 @@ static void refused(void **state)
     close(file);
 }
 
+/* ---- after a replay ---- */
+
+#define PORT 0x70u
+
+static struct {
+    unsigned calls, seen; /* atomic; how much the model had been told by then */
+    pthread_t thread;
+} after;
+
+static void look(void *self, void *arg)
+{
+    const struct recorder *recorder = self;
+    *(unsigned *)arg = recorder->count + recorder->fired[0];
+}
+
+/* Takes the device's lock: whoever calls it with that held waits for ever, or aborts. */
+static void on_after(void *ctx)
+{
+    unsigned seen;
+    assert_ptr_equal(ctx, &after);
+    ringd_call(dev, look, &seen);
+    after.thread = pthread_self();
+    __atomic_store_n(&after.seen, seen, __ATOMIC_SEQ_CST);
+    __atomic_fetch_add(&after.calls, 1, __ATOMIC_SEQ_CST);
+}
+
+static void post(void)
+{
+    struct ringd_ring_page *page;
+    uint64_t value = 1;
+    int event;
+    assert_int_equal(ringd_memfd_ring(dev, &page, NULL, &event), 0);
+    assert_true(ringd_ring_push(page, PORT, 1, &value, 1) >= 0);
+    assert_int_equal(write(event, &value, sizeof(value)), sizeof(value));
+}
+
+static void set_timer(void *self, void *arg)
+{
+    const struct recorder *recorder = self;
+    (void)arg;
+    recorder->env->ops->timer_set(recorder->env, 0, recorder->env->ops->now(recorder->env));
+}
+
+/* Until it has been called when the model had been told so much. */
+static bool await_after(unsigned seen, bool dispatch)
+{
+    for (unsigned ms = 0; ms < PATIENT_MS; ms++) {
+        if (__atomic_load_n(&after.seen, __ATOMIC_SEQ_CST) == seen)
+            return true;
+        if (dispatch)
+            assert_true(ringd_dispatch(rd) >= 0);
+        sleep_ms(1);
+    }
+    return false;
+}
+
+static void followed(bool dispatch)
+{
+    memset(&after, 0, sizeof(after));
+    assert_int_equal(ringd_after(rd, on_after, &after), 0);
+    assert_int_equal(ringd_map(dev, INDEX, PORT), 0);
+    assert_int_equal(dispatch ? ringd_poll_fd(rd) < 0 : ringd_start(rd), 0);
+    assert_int_equal(ringd_after(rd, NULL, NULL), -EBUSY);
+    (void)ringd_read(dev, DATA, 0, 1); /* of this thread's own */
+    ringd_call(dev, look, &(unsigned){0});
+    assert_int_equal(after.calls, 0);
+    post();
+    assert_true(await_after(2, dispatch));
+    assert_int_equal(pthread_equal(after.thread, pthread_self()) != 0, dispatch);
+    ringd_call(dev, set_timer, NULL);
+    assert_true(await_after(3, dispatch));
+    ringd_pause(rd);
+    assert_int_equal(ringd_after(rd, NULL, NULL), 0);
+    ringd_resume(rd);
+    unsigned before = after.calls;
+    post();
+    sleep_ms(SHORT_MS);
+    assert_int_equal(dispatch ? ringd_dispatch(rd) < 0 : 0, 0);
+    assert_int_equal(after.calls, before);
+}
+
+static void after_the_threads_replay(void **state)
+{
+    (void)state;
+    followed(false);
+}
+
+static void after_the_callers_replay(void **state)
+{
+    (void)state;
+    followed(true);
+}
+
 static uint8_t memory[64];
 
 static void *map(void *ctx, uint64_t gpa, size_t len)
@@ -242,6 +336,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(while_paused, setup, teardown),
         cmocka_unit_test_setup_teardown(in_the_callers_loop, setup, teardown),
         cmocka_unit_test_setup_teardown(refused, setup, teardown),
+        cmocka_unit_test_setup_teardown(after_the_threads_replay, setup, teardown),
+        cmocka_unit_test_setup_teardown(after_the_callers_replay, setup, teardown),
         cmocka_unit_test_setup_teardown(mapped_memory, setup, teardown),
     };
     return cmocka_run_group_tests_name("watch", tests, NULL, NULL);

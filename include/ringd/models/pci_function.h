@@ -58,7 +58,7 @@ struct pci_register {
 
 /* How a function may interrupt, as its configuration space has it. */
 struct pci_interrupts {
-    bool intx;          /* the pin is not disabled (COMMAND bit 10) */
+    bool intx;          /* the pin may be high: not disabled (COMMAND bit 10), and neither MSI nor MSI-X enabled */
     bool msi, msix;     /* enabled, and the function is a bus master: messages may be sent */
     bool msix_masked;   /* all of them: the function mask */
     unsigned vectors;   /* MSI: messages that software has allowed, 1 to PCI_MSI_VECTORS_MAX */

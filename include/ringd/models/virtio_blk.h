@@ -16,8 +16,16 @@ RINGD_API_BEGIN
 #define VIRTIO_BLK_SECTOR_BYTES 512u /* the unit of the guest's addresses, whatever the block size */
 #define VIRTIO_BLK_SERIAL_BYTES 20u
 
+/* Bytes that one request reads or writes at most: what OVMF's driver may ask for, which heeds no limit of the device's.
+ */
+#define VIRTIO_BLK_TRANSFER_MOST (UINT64_C(1) << 30)
+
 /* Bytes that one request discards or writes zeroes to at most. */
-#define VIRTIO_BLK_RANGE_MOST (UINT64_C(1) << 30)
+#define VIRTIO_BLK_RANGE_MOST (UINT64_C(16) << 20)
+
+/* Bytes under way, above which the rest of the queue waits; a request that is alone may have more. A reset of the
+ * machine, or its end, waits for these. */
+#define VIRTIO_BLK_UNDER_WAY_MOST (UINT64_C(64) << 20)
 
 enum virtio_blk_op {
     VIRTIO_BLK_READ,
