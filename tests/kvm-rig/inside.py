@@ -17,7 +17,7 @@ DOCTOR = {  # its line on the choice; v1 is tested with modules that have been a
     'stock': 'warn auto picks v1: created, mapped, registered, written and read back',
 }
 FIGURES = ('bound ', 'counting: ', 'back end ', '--coalesce ')  # begin lines that are always shown
-FIRMWARE = ('kvm-machine', 'kvm-seabios', 'kvm-seabios-q35', 'kvm-virtio')
+FIRMWARE = ('kvm-machine', 'kvm-seabios', 'kvm-seabios-q35', 'kvm-virtio', 'kvm-disk-boot')
 SKIPPED = 77
 
 
