@@ -23,7 +23,7 @@ DEADLINE_S = 120
 PARAMS = 0xFF00
 WANTED = os.environ.get('RINGVMM_TEST_BACKEND') or 'auto'
 SLOW = int(os.environ.get('RINGVMM_TEST_SLOW') or 1)
-BACKENDS = (WANTED, 'off') if WANTED in ('v1', 'mmio2') else ('v1', 'off')
+BACKENDS = (WANTED, 'off')
 PAUSES = 20 if SLOW > 1 else 100
 STILL_S = 0.02  # ten times the time after which a console looks for more output
 LINES = 256  # of pause.S between two looks for a key: 1792 posted writes, ten times what a ring holds
@@ -165,7 +165,7 @@ def test_pauses_in_a_row(start, chance):
 
 def test_pauses_with_requests(start, chance):
     """A disk with requests under way: each is done once, and its interrupt comes."""
-    requests = 100 if SLOW > 1 else 1500
+    requests = 200 if SLOW > 1 else 1500
     for coalesce in BACKENDS:
         for what in (READS_BY_IRQ, WRITES_BY_IRQ):
             disk = os.path.join(start.scratch, 'disk')
@@ -180,7 +180,7 @@ def test_pauses_with_requests(start, chance):
                         break
                     time.sleep(chance.uniform(0, 0.005) * SLOW)
                 machine.end(PASSED)
-                check('it was paused, and again', pauses >= 10, pauses)
+                check('it was paused, and again', pauses >= 5, pauses)
                 device = next(each for each in json.loads(read(machine.stats))['devices'] if each['name'] == 'disk0')
                 seen = device['counters']
                 check('each request was served once', seen['buffers'] == requests and not seen['errors'], seen)
@@ -189,7 +189,7 @@ def test_pauses_with_requests(start, chance):
 def test_reset_while_paused(start, chance):
     """A reset while paused: what was written before belongs to before, and the machine stays paused."""
     for coalesce in BACKENDS:
-        with start('pause', [LINES], '--coalesce', coalesce, *LAZY) as machine:
+        with start('pause', [LINES], '--coalesce', coalesce, '--cpus', '4', *LAZY) as machine:
             machine.wait_said(b'!')
             ends = []
             for i in range(1, PAUSES // 4 + 1):
