@@ -342,7 +342,7 @@ static void offer_keys(struct chardev *chr)
         chr->input_at = chr->input_end = 0;
 }
 
-/* Letters as in QEMU (system/invocation, "Keys in the character backend multiplexer"). */
+/* x, h and b as in QEMU (system/invocation, "Keys in the character backend multiplexer"). */
 static void key_for_us(struct chardev *chr, uint8_t key)
 {
     offer_keys(chr);
@@ -352,6 +352,12 @@ static void key_for_us(struct chardev *chr, uint8_t key)
         chr->on_key(chr->ctx, CHARDEV_KEY_HELP);
     else if (key == 'b')
         chr->on_key(chr->ctx, CHARDEV_KEY_BREAK);
+    else if (key == 'p')
+        chr->on_key(chr->ctx, CHARDEV_KEY_PAUSE);
+    else if (key == 'r')
+        chr->on_key(chr->ctx, CHARDEV_KEY_RESET);
+    else if (key == 'o')
+        chr->on_key(chr->ctx, CHARDEV_KEY_POWER_BUTTON);
 }
 
 static void read_keys(struct chardev *chr, const uint8_t *keys, size_t count)

@@ -19,8 +19,8 @@
  * has it open waits for the next. One that is hung up all the same (vhangup()) is opened again within a second.
  *
  * Keys. With on_key() the keys of a terminal are the guest's, those included that make signals elsewhere; Ctrl-A
- * begins what is for us, as in QEMU: x, h or ? and b are keys of enum chardev_key, a second Ctrl-A is one for the
- * guest, anything else is nothing. So that Ctrl-A is heard whatever the guest does, a terminal is read on while the
+ * begins what is for us, as in QEMU: x, h or ?, b, p, r and o are keys of enum chardev_key, a second Ctrl-A is one for
+ * the guest, anything else is nothing. So that Ctrl-A is heard whatever the guest does, a terminal is read on while the
  * receiver is full: 4096 keys wait for it, more are dropped and counted.
  *
  * Standard input and output are shared with whoever started the process, so their O_NONBLOCK flag, which belongs to the
@@ -55,6 +55,9 @@ enum chardev_key {
     CHARDEV_KEY_QUIT,
     CHARDEV_KEY_HELP,
     CHARDEV_KEY_BREAK, /* on the line; what was typed before has been offered to on_input() */
+    CHARDEV_KEY_PAUSE,
+    CHARDEV_KEY_RESET,
+    CHARDEV_KEY_POWER_BUTTON,
 };
 
 struct chardev_spec {

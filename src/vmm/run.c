@@ -56,7 +56,8 @@ struct run {
     ev_signal interrupt, terminate, hangup, resume;
     enum vm_end end;
     int signal;
-    bool asked; /* the guest has been asked to power off */
+    bool asked;  /* the guest has been asked to power off */
+    bool paused; /* by its user */
     char backend_reason[160];
     struct cycles_base base;
     FILE *stats;
@@ -286,9 +287,55 @@ static void finish(struct run *run, enum vm_end end)
     ev_break(run->vm.loop, EVBREAK_ALL);
 }
 
+static void serve_requests(struct run *run);
+
+/* On the terminal, where the guest may be in the middle of a line. */
+static void tell_user(const char *what)
+{
+    fprintf(stderr, "\nringvmm: %s\n", what);
+}
+
+/* The PIT is KVM's, which counts its ticks while no vCPU takes them, to make up for them later: but not for those of a
+ * pause, whose time is none of the machine's. */
+static void make_up_for_ticks(struct run *run, bool on)
+{
+    struct kvm_reinject_control control = {.pit_reinject = on};
+    (void)ioctl(run->vm.fd, KVM_REINJECT_CONTROL, &control);
+}
+
+static void pause_machine(struct run *run)
+{
+    vm_pause(&run->vm);
+    make_up_for_ticks(run, false);
+    run->paused = true;
+    tell_user("the machine is paused; Ctrl-A p lets it go on");
+}
+
+static void resume_machine(struct run *run)
+{
+    serve_requests(run); /* what its last accesses have asked for: no vCPU runs past a reset */
+    if (run->end != VM_END_NONE)
+        return;
+    run->paused = false;
+    make_up_for_ticks(run, true);
+    vm_resume(&run->vm);
+    tell_user("the machine goes on");
+}
+
+static void press_power_button(struct run *run)
+{
+    if (!machine_power_button(&run->machine))
+        tell_user("the guest does not listen to the power button");
+    else
+        tell_user(run->paused ? "the power button is pressed; the guest learns of it when the machine goes on"
+                              : "the power button is pressed");
+}
+
 /* Ctrl-A and a letter, on the terminal of the serial port or the virtio console. */
 static void key(struct run *run, enum chardev_key what, bool has_break)
 {
+    if (run->end != VM_END_NONE) /* typed behind the one that ended it */
+        return;
     switch (what) {
     case CHARDEV_KEY_QUIT:
         finish(run, VM_END_QUIT);
@@ -298,6 +345,9 @@ static void key(struct run *run, enum chardev_key what, bool has_break)
                 "\n"
                 "Ctrl-A h       this help\n"
                 "Ctrl-A x       ends ringvmm\n"
+                "Ctrl-A p       pauses the machine, or lets it go on\n"
+                "Ctrl-A r       resets the machine\n"
+                "Ctrl-A o       presses the power button\n"
                 "%s"
                 "Ctrl-A Ctrl-A  Ctrl-A for the guest\n",
                 has_break ? "Ctrl-A b       a break on the serial line\n" : "");
@@ -305,6 +355,21 @@ static void key(struct run *run, enum chardev_key what, bool has_break)
     case CHARDEV_KEY_BREAK:
         if (has_break)
             machine_serial_break(&run->machine);
+        break;
+    case CHARDEV_KEY_PAUSE:
+        if (run->paused)
+            resume_machine(run);
+        else
+            pause_machine(run);
+        break;
+    case CHARDEV_KEY_RESET: /* as the guest's own, so under --no-reboot it is the end too */
+        vm_request(&run->vm, VM_REQUEST_RESET);
+        serve_requests(run);
+        if (run->end == VM_END_NONE)
+            tell_user(run->paused ? "the machine is reset, and still paused" : "the machine is reset");
+        break;
+    case CHARDEV_KEY_POWER_BUTTON:
+        press_power_button(run);
         break;
     }
 }
@@ -328,7 +393,8 @@ static void on_signal(struct ev_loop *loop, ev_signal *watcher, int events)
     finish(run, VM_END_SIGNAL);
 }
 
-/* The power button; the end itself when nobody listens, or when the guest has been asked before. */
+/* The power button; the end itself when nobody listens, or when the guest has been asked before. A machine that is
+ * paused goes on, as its guest could not do what it is asked. */
 static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
 {
     struct run *run = watcher->data;
@@ -336,6 +402,8 @@ static void on_terminate(struct ev_loop *loop, ev_signal *watcher, int events)
         on_signal(loop, watcher, events);
     else
         run->asked = true;
+    if (run->asked && run->paused)
+        resume_machine(run);
 }
 
 static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
@@ -348,13 +416,12 @@ static void on_resume(struct ev_loop *loop, ev_signal *watcher, int events)
         chardev_resume_terminal(run->console);
 }
 
-/* Everything back to power-on: writes still in rings are replayed before, none of them after. */
+/* Everything back to power-on: writes still in rings are replayed before, none of them after. A machine that is paused
+ * stays so. */
 static int reset(struct run *run)
 {
     struct vm *vm = &run->vm;
-    vm_stop(vm);
-    ringd_pause(vm->ringd);
-    machine_drain(&run->machine);
+    vm_pause(vm);
     ringd_reset(vm->ringd);
     machine_apply(&run->machine); /* what the reset took away */
     run->asked = false;           /* the guest that was asked is no more */
@@ -375,8 +442,8 @@ static int reset(struct run *run)
     }
     /* What was asked for by writes replayed just now belongs to the time before. */
     __atomic_fetch_and(&vm->requests, ~(unsigned)VM_REQUEST_RESET, __ATOMIC_SEQ_CST);
-    ringd_resume(vm->ringd);
-    vm_go(vm);
+    if (!run->paused)
+        vm_resume(vm);
     return 0;
 }
 
@@ -398,11 +465,8 @@ static void on_flash_timer(struct ev_loop *loop, ev_timer *timer, int events)
     (void)flash_sync(&run->flash);
 }
 
-static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
+static void serve_requests(struct run *run)
 {
-    (void)loop;
-    (void)events;
-    struct run *run = watcher->data;
     struct vm *vm = &run->vm;
     unsigned requests = __atomic_exchange_n(&vm->requests, 0, __ATOMIC_SEQ_CST);
     if ((requests & VM_REQUEST_NVRAM) && !ev_is_active(&run->nvram_timer))
@@ -419,6 +483,13 @@ static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
         finish(run, VM_END_NO_REBOOT);
     else if ((requests & VM_REQUEST_FAILED) || ((requests & VM_REQUEST_RESET) && reset(run)))
         finish(run, VM_END_FAILED);
+}
+
+static void on_request(struct ev_loop *loop, ev_async *watcher, int events)
+{
+    (void)loop;
+    (void)events;
+    serve_requests(watcher->data);
 }
 
 static void watch_signal(struct run *run, ev_signal *watcher, int signum,

@@ -1,8 +1,11 @@
 /* SPDX-License-Identifier: BSD-2-Clause */
 #include "vmm/vm.h"
 
+#include <linux/kvm.h>
+#include <sys/ioctl.h>
 #include <time.h>
 
+#include "vmm/machine.h"
 #include "vmm/vcpu.h"
 
 void vm_request(struct vm *vm, enum vm_request request)
@@ -57,6 +60,22 @@ void vm_go(struct vm *vm)
     __atomic_store_n(&vm->stop, false, __ATOMIC_SEQ_CST);
     pthread_cond_broadcast(&vm->gate_cond);
     pthread_mutex_unlock(&vm->gate_lock);
+}
+
+void vm_pause(struct vm *vm)
+{
+    vm_stop(vm);
+    ringd_pause(vm->ringd);
+    machine_drain(vm->machine);
+}
+
+void vm_resume(struct vm *vm)
+{
+    /* Linux's watchdogs shall not take the gap for a lock-up. -EINVAL: this guest does not use kvmclock. */
+    for (unsigned i = 0; i < vm->vcpu_count; i++)
+        (void)ioctl(vm->vcpus[i]->fd, KVM_KVMCLOCK_CTRL, 0);
+    ringd_resume(vm->ringd);
+    vm_go(vm);
 }
 
 void vm_quit(struct vm *vm)

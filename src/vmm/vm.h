@@ -83,6 +83,13 @@ void vm_request(struct vm *vm, enum vm_request request);
 /* Stops every vCPU outside KVM_RUN and waits for it; vm_go() lets them run on. Main thread. */
 void vm_stop(struct vm *vm);
 void vm_go(struct vm *vm);
+/*
+ * vm_pause - the whole machine stands still: vCPUs, with their last accesses finished; rings, drained; requests to back
+ * ends, completed; device timers and the machine's clock. vm_resume - lets it run on from there. The CPUs' own time
+ * (TSC, kvmclock, APIC timers) does not stand; a guest that can be told of the gap is told. Main thread.
+ */
+void vm_pause(struct vm *vm);
+void vm_resume(struct vm *vm);
 /* Ends and joins the vCPU threads. */
 void vm_quit(struct vm *vm);
 /* A vCPU's place to stand still; returns false when it is to end. */

@@ -427,6 +427,71 @@ class Terminal(Case):
         os.write(self.master, b"\x01b")
         self.check_end(process, 11)
 
+    def test_pause(self):
+        """Ctrl-A p: the guest stands still, its keys wait for it, and it goes on"""
+        process = self.started()
+        os.write(self.master, b"\x01p")
+        self.wait_said(b"ringvmm: the machine is paused; Ctrl-A p lets it go on\r\n")
+        os.write(self.master, b"abc\x01h")
+        self.wait_said(b"Ctrl-A p       pauses the machine, or lets it go on\r\n")
+        time.sleep(0.1)
+        self.assertNotIn(b"abc", self.listen())
+        os.write(self.master, b"\x01p")
+        self.wait_said(b"ringvmm: the machine goes on\r\n")
+        self.wait_said(b"abc")
+        os.write(self.master, b"q")
+        self.check_end(process, 11)
+
+    def test_reset_key(self):
+        """Ctrl-A r: the guest begins anew; under --no-reboot it is the end, paused or not"""
+        process = self.started()
+        os.write(self.master, b"a")
+        self.wait_said(b"!a")
+        os.write(self.master, b"\x01r")
+        self.wait_said(b"ringvmm: the machine is reset\r\n")
+        self.wait_for("a second start", lambda: self.listen().count(b"!") == 2)
+        os.write(self.master, b"q")
+        self.check_end(process, 11)
+        for keys in (b"\x01r", b"\x01p\x01r"):
+            self.said = b""
+            process = self.started(guests.ECHO, "--no-reboot")
+            os.write(self.master, keys)
+            self.check_end(process, 0)
+
+    def test_power_button_key(self):
+        """Ctrl-A o: a guest that listens powers off, when it goes on if it is paused; another one runs on"""
+        for machine in ("i440fx", "q35"):
+            for keys, said in ((b"\x01o", b"the power button is pressed\r\n"),
+                               (b"\x01p\x01o\x01p", b"is pressed; the guest learns of it when the machine goes on\r\n")):
+                self.said = b""
+                process = self.started(guests.button(machine, guests.POWER_OFF[machine]), "--machine", machine,
+                                       "--debugcon", "stdio")
+                os.write(self.master, keys)
+                self.check_end(process, 0)
+                self.assertIn(said, self.said)
+                self.assertIn(b"b", self.said)
+        self.said = b""
+        process = self.started()
+        os.write(self.master, b"\x01o")
+        self.wait_said(b"ringvmm: the guest does not listen to the power button\r\n")
+        os.write(self.master, b"aq")
+        self.check_end(process, 11)
+        self.assertIn(b"a", self.said)
+
+    def test_terminate_while_paused(self):
+        """SIGTERM while paused: a guest that listens to the power button goes on to power off; a second one ends it"""
+        for then, signals, status in ((guests.POWER_OFF["q35"], 1, 0), (guests.LOOP, 2, 143)):
+            self.said = b""
+            process = self.started(guests.button("q35", then), "--machine", "q35", "--debugcon", "stdio")
+            os.write(self.master, b"\x01p")
+            self.wait_said(b"the machine is paused")
+            process.terminate()
+            self.wait_said(b"the machine goes on")
+            if signals == 2:
+                self.wait_said(b"b")
+                process.terminate()
+            self.check_end(process, status)
+
     def test_virtio_console_keys(self):
         """the virtio console's terminal has the same keys but for the break"""
         process = self.on_terminal(guests.ENDLESS, *QUIET, "--virtio-console", "stdio")

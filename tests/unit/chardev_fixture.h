@@ -35,7 +35,7 @@ struct fixture {
     size_t input_size;
     _Atomic size_t input_room;
     bool keys;         /* on_key is given */
-    char keys_seen[8]; /* x, h, b as they came */
+    char keys_seen[8]; /* as they came */
 };
 
 static inline void on_warning(void *ctx, const char *line)
@@ -59,9 +59,13 @@ static inline size_t on_input(void *ctx, const uint8_t *data, size_t len)
 static inline void on_key(void *ctx, enum chardev_key key)
 {
     struct fixture *f = ctx;
+    static const char letters[] = {
+        [CHARDEV_KEY_QUIT] = 'x',  [CHARDEV_KEY_HELP] = 'h',  [CHARDEV_KEY_BREAK] = 'b',
+        [CHARDEV_KEY_PAUSE] = 'p', [CHARDEV_KEY_RESET] = 'r', [CHARDEV_KEY_POWER_BUTTON] = 'o',
+    };
     size_t len = strlen(f->keys_seen);
     assert_true(len + 1 < sizeof(f->keys_seen));
-    f->keys_seen[len] = key == CHARDEV_KEY_QUIT ? 'x' : key == CHARDEV_KEY_HELP ? 'h' : 'b';
+    f->keys_seen[len] = letters[key];
 }
 
 static inline int setup(void **state)

@@ -234,8 +234,8 @@ static void test_terminal_keys(void **state)
     type(f, master,
          "\x01"
          "b\x01zx\x01hb\x01?\x01x\x01");
-    type(f, master, "b");
-    assert_string_equal(f->keys_seen, "hhxb");
+    type(f, master, "b\x01p\x01r\x01o");
+    assert_string_equal(f->keys_seen, "hhxbpro");
     assert_int_equal(f->input_size, 6);
     assert_memory_equal(f->input,
                         "a\x03\x01"
